@@ -1,0 +1,1 @@
+"""Requests into audio: the engine contract and the engines that keep it."""

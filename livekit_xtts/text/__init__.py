@@ -1,0 +1,1 @@
+"""Text before the model: normalising, cutting into segments, ids."""
