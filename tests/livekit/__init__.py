@@ -1,0 +1,1 @@
+"""The LiveKit face and the pipeline under it."""
