@@ -220,13 +220,13 @@ class FakeEngine:
         """Requests that have not ended."""
         return len(self._live)
 
-    async def until(self, predicate: Callable[[], bool], timeout: float = 20.0) -> None:
+    async def until(self, predicate: Callable[[], bool]) -> None:
         """Wait, without polling, until the predicate holds after a change in the engine."""
         event = asyncio.Event()
         watcher = (asyncio.get_running_loop(), event)
         self._watchers.append(watcher)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(20):
                 while not predicate():
                     await event.wait()
                     event.clear()
