@@ -1,0 +1,1 @@
+"""Tables per language: what the code around them reads."""
