@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from livekit_xtts.text.data.cuts import CUTS, NAMES_WITH_MARKS
-
-CLOSERS = "\"'”’»›)]}*_`」』）】》〉"
-_OPENERS = "\"'“‘«‹([{*_`「『（【《〈¿¡„‚"
-_PAIRS = ("()", "“”", "«»", "「」", "『』", "（）", "【】", "《》", "„“")
-_WIDE_ENDS = "。！？｡"
-_WIDE_CLAUSES = "，、；："
-_INSTANT = "!?؟।॥"
-_CLAUSES = ",;:،؛"
-_DASHES = frozenset({"-", "--", "–", "—", "―"})
-_BULLETS = "-*•–—#>·▪"
-_GLUE_LEFT = "€$£¥₹%°+-−/=×&#@<>(["
-_GLUE_RIGHT = "%°‰€$£¥₹₽+=×&/)]<>±"
-_DOTTED = re.compile(r"(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")
-_NUMBER = re.compile(r"[^\w]*\d[\d.,:/'’\u00a0\u202f-]*")
-_ENUMERATOR = re.compile(r"\(?(\d{1,3})[.)]")
-_WIDE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_HOST_CUES = (
-    "visit at to on see www site website email e-mail address file domain dot called of via from"
-    " unter auf bei besuche sur visitez chez en visita sul su em na op naar adres adresse"
-)
-"""Words that a host name may follow, so that the next word's full stop may be part of it."""
+from livekit_xtts.text.marks import (
+    BULLETS,
+    CLAUSES,
+    CLOSERS,
+    DASHES,
+    DOTTED,
+    ENUMERATOR,
+    GLUE_LEFT,
+    GLUE_RIGHT,
+    HOST_CUES,
+    INSTANT,
+    NUMBER,
+    OPENERS,
+    WIDE,
+    WIDE_CLAUSES,
+    WIDE_ENDS,
+    balanced,
+    only_letters,
+    plain_word,
 )
 
 
@@ -117,15 +113,15 @@ class Scanner:
             self._begin_word(character)
         if self._wide_end is not None:
             self._read_after_wide_end(character, index)
-        if character in _WIDE_ENDS:
+        if character in WIDE_ENDS:
             self._wide_end = index + 1
-            if character in "。｡" and _balanced(self.text):
+            if character in "。｡" and balanced(self.text):
                 self._mark(index + 1, Strength.SENTENCE, self.words)
-        elif character in _WIDE_CLAUSES:
+        elif character in WIDE_CLAUSES:
             self._mark(index + 1, Strength.CLAUSE, self.words)
-        elif _WIDE.match(character):
+        elif WIDE.match(character):
             self._read_wide(character, index)
-        elif character in _INSTANT:
+        elif character in INSTANT:
             self._read_instant(index)
         elif character == "—" and self._cuts.cased and index > self._start:
             # An unspaced dash: a pause, except in a range of numbers.
@@ -144,14 +140,14 @@ class Scanner:
             return self.found[-1] if self.found[-1].strength >= Strength.SENTENCE else None
         if self._wide_end is not None and self._wide_end == len(self.text):
             return Boundary(self._wide_end, Strength.SENTENCE, self.words)
-        if self._start is None or not _balanced(self.text):
+        if self._start is None or not balanced(self.text):
             return None
         word = self.text[self._start :]
         core = word.rstrip(CLOSERS)
         if core[-1:] not in (".", "!", "?"):
             return None
-        core = core.lstrip(_OPENERS)[:-1]
-        if len(core) < 2 or not _letters(core) or self._abbreviation(core):
+        core = core.lstrip(OPENERS)[:-1]
+        if len(core) < 2 or not only_letters(core) or self._abbreviation(core):
             return None
         if word.rstrip(CLOSERS).lower() in NAMES_WITH_MARKS:
             return None
@@ -159,7 +155,7 @@ class Scanner:
             left = self._word_before()
             if not core.islower() and self._cuts.cased and not self._cuts.capital_nouns:
                 return None
-            if left.lower().strip(CLOSERS + _OPENERS) in _HOST_CUES.split() or self.words < 2:
+            if left.lower().strip(CLOSERS + OPENERS) in HOST_CUES.split() or self.words < 2:
                 return None
         position = len(self.text)
         if self._protects(position) is not False:
@@ -177,7 +173,7 @@ class Scanner:
             or lower in cuts.may_end_set
             or lower in cuts.before_number_set
             or len(lower) == 1
-            or _DOTTED.fullmatch(lower) is not None
+            or DOTTED.fullmatch(lower) is not None
         )
 
     def _read_space(self, character: str, index: int) -> None:
@@ -196,14 +192,14 @@ class Scanner:
         left = self._left
         if self._newlines and left is not None:
             ended = self.text[left[0] : left[1]].rstrip(CLOSERS)[-1:] in ".!?…:;,。！？।؟"
-            new_item = first in _BULLETS or first.isdigit() or first.isupper()
+            new_item = first in BULLETS or first.isdigit() or first.isupper()
             if self._doubt is None or new_item:
                 strength = Strength.SENTENCE if new_item or not ended else Strength.CLAUSE
                 self._doubt = None
                 self._mark(left[1], strength, self.words)
         self._newlines = 0
         doubt = self._doubt
-        if doubt is None or first in _OPENERS:
+        if doubt is None or first in OPENERS:
             return
         if not doubt.whole or first.isdigit() or first.islower():
             self._decide(first)
@@ -223,16 +219,16 @@ class Scanner:
 
     def _complete_word(self, start: int, end: int) -> None:
         word = self.text[start:end]
-        plain = _plain(word)
+        plain = plain_word(word)
         if self._doubt is not None and plain:
             if self._doubt.whole and plain not in self._cuts.openers_set:
                 self._doubt = None
             else:
-                self._decide(word.lstrip(_OPENERS)[:1] or plain)
+                self._decide(word.lstrip(OPENERS)[:1] or plain)
         if self._left is not None:
             self._mark_between(self._left, word)
         line_start, self._line_start = self._line_start, False
-        if any(c.isalnum() for c in word) and not _WIDE.search(word):
+        if any(c.isalnum() for c in word) and not WIDE.search(word):
             self.words += 1
         self._left = (start, end)
         self._read_ending(word, end, line_start)
@@ -240,7 +236,7 @@ class Scanner:
     def _mark_between(self, left: tuple[int, int], right: str) -> None:
         """A cut between two words, unless they belong together."""
         cuts, before = self._cuts, self.text[left[0] : left[1]]
-        plain = _plain(right)
+        plain = plain_word(right)
         if plain in cuts.joints_set and not self._is_glued(before, right, joint=True):
             self._mark(left[1], Strength.JOINT, self.words)
         elif not self._is_glued(before, right, joint=False):
@@ -251,11 +247,11 @@ class Scanner:
         core = left.rstrip(CLOSERS)
         if not any(c.isalnum() for c in left) or not any(c.isalnum() for c in right):
             return True
-        if core.endswith(".") and self._abbreviation(core.lstrip(_OPENERS)[:-1]):
+        if core.endswith(".") and self._abbreviation(core.lstrip(OPENERS)[:-1]):
             return True
-        if _plain(left) in self._cuts.sticky_set or left[-1] in _GLUE_LEFT:
+        if plain_word(left) in self._cuts.sticky_set or left[-1] in GLUE_LEFT:
             return True
-        if right[0] in _GLUE_RIGHT or right[0] in ".,;:!?…":
+        if right[0] in GLUE_RIGHT or right[0] in ".,;:!?…":
             return True
         if joint:
             return False
@@ -266,19 +262,19 @@ class Scanner:
 
     def _read_ending(self, word: str, end: int, line_start: bool) -> None:
         """Mark, or put in doubt, the end of a word that whitespace follows."""
-        core = word.rstrip(CLOSERS).lstrip(_OPENERS)
-        enumerator = _ENUMERATOR.fullmatch(word)
+        core = word.rstrip(CLOSERS).lstrip(OPENERS)
+        enumerator = ENUMERATOR.fullmatch(word)
         if enumerator and (line_start or int(enumerator[1]) == self._enumerator + 1 > 1):
             self._enumerator = int(enumerator[1])
             return
-        if word in _DASHES:
+        if word in DASHES:
             if not line_start:
                 self._mark(end, Strength.CLAUSE, self.words)
             return
         if not core:
             return
         last = core[-1]
-        if last in _CLAUSES:
+        if last in CLAUSES:
             self._read_clause(core, end)
         elif core.endswith(("..", "…")):
             self._doubt = _Doubt(end, Strength.CLAUSE, Strength.SENTENCE, Strength.CLAUSE)
@@ -304,7 +300,7 @@ class Scanner:
     def _read_full_stop(self, core: str, end: int) -> None:
         cuts, lower = self._cuts, core.lower()
         sentence = Strength.SENTENCE
-        if _NUMBER.fullmatch(core):
+        if NUMBER.fullmatch(core):
             whole = sum(c.isdigit() for c in core) <= 2 and cuts.ordinal_dot
             plain = None if cuts.cased else sentence
             self._doubt = _Doubt(end, plain, sentence, None, whole)
@@ -328,7 +324,7 @@ class Scanner:
                 return
         if f"{word}{self.text[index]}".lower() in NAMES_WITH_MARKS:
             return
-        if _balanced(self.text[: index + 1]):
+        if balanced(self.text[: index + 1]):
             self._mark(index + 1, Strength.SENTENCE, self.words + 1)
 
     def _read_wide(self, character: str, index: int) -> None:
@@ -336,24 +332,24 @@ class Scanner:
         if character.isalnum():
             before = self.text[index - 1 : index]
             fits = before in self._cuts.after or character in self._cuts.before
-            if before and fits and _WIDE.match(before) and before.isalnum():
+            if before and fits and WIDE.match(before) and before.isalnum():
                 self._mark(index, Strength.PHRASE, self.words)
             if self._cuts.word_characters:
                 self.words += 1 / self._cuts.word_characters
 
     def _read_after_wide_end(self, character: str, index: int) -> None:
         assert self._wide_end is not None
-        if character in CLOSERS or character in _WIDE_ENDS or character in "!?…":
+        if character in CLOSERS or character in WIDE_ENDS or character in "!?…":
             self._wide_end = index + 1
             return
-        strength = Strength.SENTENCE if _balanced(self.text[: self._wide_end]) else Strength.CLAUSE
+        strength = Strength.SENTENCE if balanced(self.text[: self._wide_end]) else Strength.CLAUSE
         self._mark(self._wide_end, strength, self.words)
         self._wide_end = None
 
     def _glued_sentence(self, index: int) -> bool:
         """Whether a capital after "word." begins a sentence that lacks its space."""
         assert self._start is not None
-        before = self.text[self._start : index].lstrip(_OPENERS)
+        before = self.text[self._start : index].lstrip(OPENERS)
         core = before[:-1]
         return (
             before[-1:] in ("?", "!", ".")
@@ -400,19 +396,3 @@ class Scanner:
                     return True
                 undecided |= phrase.startswith(there) and start + len(phrase) > len(lower)
         return None if undecided else False
-
-
-def _plain(word: str) -> str:
-    return word.strip(CLOSERS + _OPENERS + ".,;:!?…").lower()
-
-
-def _letters(word: str) -> bool:
-    """Whether a word is of letters and their accents only."""
-    return word != "" and all(c.isalpha() or unicodedata.category(c)[0] == "M" for c in word)
-
-
-def _balanced(text: str) -> bool:
-    """Whether no quotation or bracket is open at the end of a text."""
-    if text.count('"') % 2 or text.count("**") % 2:
-        return False
-    return all(text.count(pair[0]) <= text.count(pair[1]) for pair in _PAIRS)

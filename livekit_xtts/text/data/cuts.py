@@ -298,6 +298,6 @@ CUTS: dict[str, Cuts] = {
 }
 
 NAMES_WITH_MARKS = (
-    "yahoo!", "jeopardy!", "panic!", "wham!", "mia!", "airplane!", "oliver!", "oklahoma!", "joomla!",
+    "yahoo!", "jeopardy!", "panic!", "wham!", "mia!", "airplane!", "oliver!", "oklahoma!",
 )  # fmt: skip
 """Names that end in a mark, lower-case."""
