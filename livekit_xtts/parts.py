@@ -1,0 +1,131 @@
+"""One segment in the making: its request to the engine, and what has come back so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+
+from livekit_xtts.audio import silence
+from livekit_xtts.engine.engine import Engine
+from livekit_xtts.events import Flush, TextStream
+from livekit_xtts.speech import (
+    SAMPLE_RATE,
+    Float32,
+    SpeechChunk,
+    SpeechDone,
+    SpeechEvent,
+    SpeechRequest,
+)
+from livekit_xtts.text.segment import Segment, Segmenter
+
+UNSPEAKABLE_S = 0.1
+"""Silence for text that has nothing to say ("...", emoji): a listener still gets audio."""
+
+_SILENCES = ((0.25, False), (0.75, True))
+"""After so many seconds without text, one after the other: give what is complete; tiny ones too."""
+
+
+async def engine_events(engine: Engine, request: SpeechRequest) -> AsyncGenerator[SpeechEvent]:
+    """A request's events on this event loop; closing the generator cancels the request.
+
+    Raises:
+        SpeechError: The engine refused the request.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[SpeechEvent] = asyncio.Queue()
+    task = engine.submit(
+        request, lambda event: _ignore(loop.call_soon_threadsafe(queue.put_nowait, event))
+    )
+    try:
+        while True:
+            event = await queue.get()
+            yield event
+            if not isinstance(event, SpeechChunk):
+                return
+    finally:
+        task.cancel()
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+async def native_segments(
+    text: TextStream, language: str, *, char_limit: int | None = None, known: bool = False
+) -> AsyncGenerator[Segment]:
+    """Cut a text stream with the package's own segmenter.
+
+    Args:
+        text: The stream.
+        language: Any spelling of one of the languages.
+        char_limit: Most characters of a segment; None for the language's own.
+        known: The stream brings all of the text at once: the first segment need not leave early.
+    """
+    segmenter = (
+        Segmenter(language, char_limit=char_limit, first=None)
+        if known
+        else Segmenter(language, char_limit=char_limit)
+    )
+    iterator = aiter(text)
+    while True:
+        arriving = asyncio.ensure_future(anext(iterator, None))
+        try:
+            # A writer who pauses, for a tool call say, must not hold back what is complete.
+            for silence_s, tiny in _SILENCES if segmenter.pending.strip() else ():
+                if (await asyncio.wait([arriving], timeout=silence_s))[0]:
+                    break
+                for segment in segmenter.settle(tiny=tiny):
+                    yield segment
+            piece = await arriving
+        finally:
+            if not arriving.done():
+                arriving.cancel()
+                await asyncio.wait([arriving])
+        if piece is None:
+            break
+        for segment in segmenter.flush() if isinstance(piece, Flush) else segmenter.push(piece):
+            yield segment
+    for segment in segmenter.flush():
+        yield segment
+
+
+class Part:
+    """A segment on its way: what has been made of it and not yet been handed on."""
+
+    def __init__(self, segment: Segment, index: int, estimated_s: float, mute: bool) -> None:
+        self.segment = segment
+        self.index = index
+        self.estimated_s = estimated_s
+        self.whole = False
+        self.pieces: deque[Float32] = deque()
+        self.ready_s = 0.0
+        self.made_s = 0.0
+        self.chunk_s = 0.0
+        self.done: SpeechDone | None = None
+        self.error: Exception | None = None
+        self.ended = False
+        self.started_at: float | None = None
+        self.heard_at = 0.0
+        self.task: asyncio.Task[None] | None = None
+        if mute:
+            self.ended = True
+            if segment.text.strip():
+                self.add(silence(UNSPEAKABLE_S))
+
+    def add(self, audio: Float32) -> None:
+        self.pieces.append(audio)
+        self.chunk_s = max(self.chunk_s, audio.size / SAMPLE_RATE)
+        self.made_s += audio.size / SAMPLE_RATE
+        self.ready_s += audio.size / SAMPLE_RATE
+
+    def take(self) -> Float32:
+        audio = self.pieces.popleft()
+        self.ready_s -= audio.size / SAMPLE_RATE
+        return audio
+
+    @property
+    def rest_s(self) -> float:
+        """Estimated seconds not handed on yet, made or not."""
+        unmade = 0.0 if self.ended else max(0.0, self.estimated_s - self.made_s)
+        return self.ready_s + unmade
