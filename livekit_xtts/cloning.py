@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from livekit_xtts.engine.engine import Engine
+from livekit_xtts.log import logger
 from livekit_xtts.reference import clean_reference, read_bounded, read_reference
 from livekit_xtts.speech import MAX_REFERENCE_BYTES, ReferenceAudio, SpeechError, VoiceError
 from livekit_xtts.storage import remove_stale
 from livekit_xtts.voicefile import SUFFIX, StoredVoice, load_voice, make_voice, save_voice
-
-logger = logging.getLogger("livekit_xtts")
 
 Recording: TypeAlias = str | Path | bytes | ReferenceAudio
 
