@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from livekit_xtts.model.conditioning import ConditioningEncoder, PerceiverResampler
 from livekit_xtts.model.config import XttsConfig
+from livekit_xtts.model.runner import GptRunner, KVCache, TorchRunner
 from livekit_xtts.speech import InvalidRequestError
+
+__all__ = ["GPT", "GptRunner", "KVCache", "TorchRunner"]
 
 
 class Projection(nn.Module):
