@@ -1,12 +1,12 @@
 """Speech kept for reuse: memory first, then disk; equal requests in flight share one generation.
 
     cache = SpeechCache(max_bytes=64 << 20, folder=None)
-    key = speech_key(engine.info, request, text=normalised)
-    async with contextlib.aclosing(cache.stream(key, produce)) as pieces:
-        async for piece in pieces:      # SpeechChunk, Note, SpeechDone: live or replayed alike
+    async with contextlib.aclosing(cache.speech(engine, request)) as pieces:
+        async for piece in pieces:      # SpeechChunk, SpeechDone: live or replayed alike
             ...
 
-`produce` makes the speech on a miss. It is either of these:
+`speech` is `stream(key, produce)` with the request's key and the engine's `submit`. `produce` makes
+the speech on a miss. It is either of these:
 
 - an async generator function, `async def produce(): yield piece …`. It runs as a task of its own in
   the event loop of the first listener, and is cancelled (`aclose` follows) once nobody listens;
@@ -39,6 +39,7 @@ from typing import Any
 
 from livekit_xtts.cachedspeech import CachedSpeech, Note, Piece
 from livekit_xtts.cachefile import DiskTier
+from livekit_xtts.engine.engine import Engine
 from livekit_xtts.flight import Flight, FromEngine, Produce, from_engine, start
 from livekit_xtts.speech import EngineFailedError, EngineInfo, SpeechRequest
 from livekit_xtts.version import __version__
@@ -51,6 +52,7 @@ __all__ = [
     "Piece",
     "SpeechCache",
     "from_engine",
+    "request_key",
     "speech_key",
 ]
 
@@ -103,6 +105,17 @@ def speech_key(
     }
     plain = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def request_key(
+    info: EngineInfo, request: SpeechRequest, *, extra: Mapping[str, Any] | None = None
+) -> str | None:
+    """`speech_key` with the request's text normalised first, as the engine will do it."""
+    if request.normalized or request.ids is not None:
+        return speech_key(info, request, extra=extra)
+    from livekit_xtts.text.normalize import normalize
+
+    return speech_key(info, request, text=normalize(request.text, request.language), extra=extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,28 @@ class SpeechCache:
             # The loop that made it has gone: begin again, unless the listener has heard a part.
             if received or mine:
                 raise EngineFailedError("the speech ended early, with the job making it; try again")
+
+    def speech(
+        self,
+        engine: Engine,
+        request: SpeechRequest,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Piece, None]:
+        """A request's speech through the cache: what the pipeline iterates instead of the engine.
+
+        The text in the key is normalised, so that "5 €" and "5€" share their speech.
+
+        Args:
+            engine: Speaks it on a miss; see `from_engine`.
+            request: The request.
+            extra: See `speech_key`.
+
+        Returns:
+            See `stream`; an engine's `SpeechFailed` is raised as its error.
+        """
+        key = request_key(engine.info, request, extra=extra)
+        return self.stream(key, from_engine(lambda sink: engine.submit(request, sink)))
 
     async def get(self, key: str | None) -> CachedSpeech | None:
         """What is kept under a key, from memory or disk; counts as a hit where it is there."""

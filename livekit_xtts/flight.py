@@ -48,6 +48,7 @@ class Flight:
         self._landed = landed
         self._error: BaseException | None = None
         self._over = False
+        self._ending = False
         self._boarding = 0
         self._listeners: set[Callable[[], None]] = set()
         self._cancel: Callable[[], None] | None = None
@@ -68,9 +69,9 @@ class Flight:
         """Stop listening; the last one to leave cancels the generation."""
         with self._lock:
             self._listeners.discard(wake)
-            if self._listeners or self._boarding or self._over:
+            if self._listeners or self._boarding or self._ending:
                 return
-            self._over = self._unwanted = True
+            self._over = self._ending = self._unwanted = True
             cancel = self._cancel
         self._landed(self)
         if cancel is not None:
@@ -102,7 +103,7 @@ class Flight:
     def push(self, piece: Piece) -> None:
         """The next piece."""
         with self._lock:
-            if self._over:
+            if self._ending:
                 return
             self.pieces.append(piece)
             listeners = list(self._listeners)
@@ -117,14 +118,17 @@ class Flight:
             error: Raised to every listener.
         """
         with self._lock:
-            if self._over:
+            if self._ending:
                 return
+            self._ending = True
+            self.complete = complete and error is None
+        # Before anyone hears of the end: whoever does finds the speech in the cache.
+        self._landed(self)
+        with self._lock:
             self._over = True
             self._error = error
             self.ended = complete or error is not None
-            self.complete = complete and error is None
             listeners = list(self._listeners)
-        self._landed(self)
         for wake in listeners:
             wake()
 
