@@ -12,6 +12,10 @@ from livekit_xtts.engine.engine import Engine
 from livekit_xtts.speech import SAMPLE_RATE, SpeechDone
 
 SECONDS_PER_CHARACTER = 0.07
+WHOLE_BELOW = 50
+"""Texts of fewer characters are better made whole where the wait for it can be borne."""
+
+WHOLE_WAIT_S = 0.35
 _DENSE_SCRIPTS = {"zh-cn": 0.22, "ja": 0.15, "ko": 0.16, "hi": 0.08, "ar": 0.09}
 _WEIGHT = 0.3
 _SHORTEST_MEASURED_S = 0.4
@@ -223,7 +227,7 @@ class Pacing:
     most_lead_s: float = math.inf
     ahead: int = 1
     played: Callable[[], float] | None = field(default=None, compare=False)
-    whole_below: int = 50
-    whole_wait_s: float = 0.35
+    whole_below: float = WHOLE_BELOW
+    whole_wait_s: float = WHOLE_WAIT_S
     timeout_s: float | None = 10.0
     load_timeout_s: float = 330.0

@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from livekit_xtts.audio import silence
+from livekit_xtts.cache import Piece, SpeechCache, from_engine, speech_key
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import Flush, TextStream
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     Float32,
-    SpeechChunk,
     SpeechDone,
-    SpeechEvent,
     SpeechRequest,
 )
 from livekit_xtts.text.segment import Segment, Segmenter
@@ -26,29 +25,23 @@ _SILENCES = ((0.25, False), (0.75, True))
 """After so many seconds without text, one after the other: give what is complete; tiny ones too."""
 
 
-async def engine_events(engine: Engine, request: SpeechRequest) -> AsyncGenerator[SpeechEvent]:
-    """A request's events on this event loop; closing the generator cancels the request.
+def speech_events(
+    engine: Engine, cache: SpeechCache | None, request: SpeechRequest
+) -> AsyncGenerator[Piece]:
+    """A request's events on this event loop; closing the generator cancels it.
+
+    With a cache, equal requests share one generation and finished ones are replayed.
 
     Raises:
-        SpeechError: The engine refused the request.
+        SpeechError: The engine refused the request, or it failed.
     """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[SpeechEvent] = asyncio.Queue()
-    task = engine.submit(
-        request, lambda event: _ignore(loop.call_soon_threadsafe(queue.put_nowait, event))
-    )
-    try:
-        while True:
-            event = await queue.get()
-            yield event
-            if not isinstance(event, SpeechChunk):
-                return
-    finally:
-        task.cancel()
+    produce = from_engine(lambda sink: engine.submit(request, sink))
+    if cache is None:
+        return _uncached.stream(None, produce)
+    return cache.stream(speech_key(engine.info, request), produce)
 
 
-def _ignore(_: object) -> None:
-    return None
+_uncached = SpeechCache(max_bytes=0)
 
 
 async def native_segments(

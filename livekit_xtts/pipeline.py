@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from livekit_xtts.cache import SpeechCache
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import (
     FLUSH,
@@ -62,6 +63,7 @@ class Pipeline:
 
     Args:
         engine: Makes the speech.
+        cache: Keeps spoken segments for reuse; None makes everything anew.
         clock: Seconds, for the listener's position; for tests.
         on_stats: Called with the stats of each utterance when it ends, however it ends.
     """
@@ -70,10 +72,12 @@ class Pipeline:
         self,
         engine: Engine,
         *,
+        cache: SpeechCache | None = None,
         clock: Callable[[], float] = time.perf_counter,
         on_stats: Callable[[SpeechStats], None] | None = None,
     ) -> None:
         self.engine = engine
+        self.cache = cache
         self.clock = clock
         self.stats = SpeechStats()
         self._on_stats = on_stats

@@ -20,13 +20,13 @@ from livekit_xtts.events import (
 )
 from livekit_xtts.log import logger
 from livekit_xtts.pacing import Pacing, Playout, SpeechStats, held_back_s, rate_meter
-from livekit_xtts.parts import Part, engine_events, native_segments
+from livekit_xtts.parts import Part, native_segments, speech_events
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     Float32,
+    SpeechChunk,
     SpeechDone,
     SpeechError,
-    SpeechFailed,
     SpeechRequest,
 )
 from livekit_xtts.text.normalize import speakable
@@ -52,6 +52,7 @@ class Utterance:
         on_start: Callable[[], None] | None,
     ) -> None:
         self._engine = pipeline.engine
+        self._cache = pipeline.cache
         self._clock = pipeline.clock
         self._options = options
         self._pacing = pacing
@@ -185,17 +186,18 @@ class Utterance:
             self._admit()
 
     async def _receive(self, part: Part, request: SpeechRequest) -> None:
-        events = engine_events(self._engine, request)
+        events = speech_events(self._engine, self._cache, request)
         try:
             async for event in events:
                 part.heard_at = self._loop.time()
-                if isinstance(event, SpeechFailed):
-                    raise event.error
                 if isinstance(event, SpeechDone):
                     part.done = event
-                    text, language = part.segment.text, self._options.language
-                    self._meter.add(event, text, language, self._options.speed)
-                elif event.audio.size:
+                    if event.total_s:
+                        text, language = part.segment.text, self._options.language
+                        self._meter.add(event, text, language, self._options.speed)
+                    else:
+                        self._stats.cached_s += part.made_s
+                elif isinstance(event, SpeechChunk) and event.audio.size:
                     audio = event.audio if part.made_s else soften_start(event.audio)
                     part.add(soften_end(audio) if event.final else audio)
                     self._changed.set()
