@@ -1,4 +1,4 @@
-"""The sampler equals the reference's processors, row by row, and a row is the same in any company."""
+"""The sampler equals the reference's processors; a row is the same in any company."""
 
 from __future__ import annotations
 
@@ -138,9 +138,7 @@ def test_rows_are_the_same_alone_and_in_any_company() -> None:
 def test_draws_follow_the_distribution() -> None:
     """Chi-square over 4 codes and 20,000 draws; 16.3 is the 0.999 quantile at 3 degrees."""
     state = Sampler(1, 6, 20_000, start_code=4, stop_code=5)
-    state.assign(
-        0, Sampling(temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0), seed=11
-    )
+    state.assign(0, Sampling(temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0), seed=11)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
     logits = torch.full((1, 6), -60.0)
     logits[0, :4] = probabilities.log()
@@ -182,9 +180,7 @@ def test_assigning_a_slot_again_forgets_the_request_before() -> None:
 
 def test_stop_bias_grows_with_the_excess_and_is_bounded() -> None:
     state = sampler()
-    state.assign(
-        0, Sampling(), seed=0, stop_bias=StopBias(expected=10.0, rate=4.0, limit=6.0)
-    )
+    state.assign(0, Sampling(), seed=0, stop_bias=StopBias(expected=10.0, rate=4.0, limit=6.0))
     added = [
         float(
             state.penalised(torch.tensor([0]), torch.zeros(1, CODES), torch.tensor([position]))[

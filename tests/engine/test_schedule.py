@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,7 +52,7 @@ def test_two_cores_wait_a_few_codes_more() -> None:
 def test_chunks_grow_to_the_profile_and_not_beyond(profile: str, times: StepTimes) -> None:
     cuts, sustained = ChunkSchedule(PROFILES[profile], times).boundaries(final_seconds, 602)
     assert sustained
-    sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    sizes = [b - a for a, b in itertools.pairwise(cuts)]
     assert max(sizes) == PROFILES[profile].most
     assert sizes.index(max(sizes)) <= 40
     assert all(b <= 2 * a for a, b in zip((cuts[0], *sizes), sizes, strict=False))

@@ -1,0 +1,397 @@
+"""Continuous batching by playback deadline, as an object without threads.
+
+`tick()` does one piece of work: one step of all rows that take part, one piece of a prompt, or the
+vocoder windows that are due. Whoever drives it (the engine's thread, a test) calls it until it has
+nothing to do. Which piece comes first:
+
+1. a listener who is about to run dry,
+2. a request whose listener has no audio yet, the oldest first,
+3. the others, the one with the least slack first.
+
+Nothing that decides about the order decides about numbers: a request's codes and windows are the
+same in any company.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from livekit_xtts.engine.job import Job, Prepared
+from livekit_xtts.engine.prompts import Prompts
+from livekit_xtts.engine.sampler import NOT_FINITE
+from livekit_xtts.engine.schedule import ChunkSchedule
+from livekit_xtts.engine.step import HostCopy, Rows, Stepper
+from livekit_xtts.engine.windows import Vocoder, WindowLane
+from livekit_xtts.speech import EngineClosedError, EngineFailedError, SpeechError
+
+COMFORTABLE_SECONDS = 1.0
+"""A row with more audio ahead than this waits while another row's listener is in need."""
+
+
+class Work(enum.Enum):
+    """The pieces of work that a tick can do."""
+
+    PIECE = enum.auto()
+    WINDOW = enum.auto()
+    STEP = enum.auto()
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has been done since the start."""
+
+    steps: int = 0
+    rows: int = 0
+    pieces: int = 0
+    windows: int = 0
+    failed_steps: int = 0
+
+
+class Scheduler:
+    """Requests into audio, one piece of work at a time; not thread-safe but for `wake`'s queue.
+
+    Args:
+        stepper: Runs steps.
+        prompts: Fills slots with prompts.
+        vocoder: Decodes windows.
+        prepare: Brings a request into the model's terms; its `SpeechError` fails the request.
+        schedule: Where chunks are cut.
+        slots: Requests in the model at once; the stepper has at least so many.
+        positions: Most steps of one request.
+        clock: Seconds, monotonic.
+        window_batch: Most vocoder windows in one batch.
+        depth: Steps that may be launched ahead of the one that is read; 0 on a CPU.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        prompts: Prompts,
+        vocoder: Vocoder,
+        prepare: Callable[[Job], Prepared],
+        schedule: ChunkSchedule,
+        *,
+        slots: int,
+        positions: int,
+        clock: Callable[[], float],
+        window_batch: int = 1,
+        depth: int = 0,
+    ) -> None:
+        self.counters = Counters()
+        self._stepper = stepper
+        self._prompts = prompts
+        self._vocoder = vocoder
+        self._prepare = prepare
+        self._schedule = schedule
+        self._positions = positions
+        self._clock = clock
+        self._window_batch = window_batch
+        self._depth = depth
+        self._lane = WindowLane(stepper, vocoder)
+        self._waiting: deque[Job] = deque()
+        self._filling: list[Job] = []
+        self._speaking: list[Job] = []
+        self._draining: list[Job] = []
+        self._free = list(range(slots - 1, -1, -1))
+        self._flights: deque[tuple[tuple[Job, ...], HostCopy]] = deque()
+        self._cuts: dict[float, tuple[int, ...]] = {}
+        self._cancelled: deque[Job] = deque()
+        self._last: Work | None = None
+        times, most = schedule.times, schedule.profile.most
+        # Work once begun is not interrupted: a listener is in need this long before silence.
+        self._reserve = 2.0 * max(times.piece_s, times.step(slots), times.window(most))
+
+    # ---- what others call -----------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Queue a request."""
+        self._waiting.append(job)
+
+    def cancel(self, job: Job) -> None:
+        """Note a cancelled job; may be called from any thread."""
+        self._cancelled.append(job)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All requests that have not had their last event."""
+        return [*self._waiting, *self._filling, *self._speaking, *self._draining]
+
+    @property
+    def taken(self) -> int:
+        """Slots taken."""
+        return len(self._filling) + len(self._speaking)
+
+    def close(self, error: SpeechError | None = None) -> None:
+        """End every request."""
+        for job in self.jobs:
+            job.fail(error or EngineClosedError("the engine was closed"))
+            self._forget(job)
+
+    @torch.no_grad()
+    def tick(self) -> bool:
+        """Do one piece of work; False when there was none."""
+        self._reap()
+        self._admit()
+        self._deliver(wait=False)
+        work, job = self._choose()
+        if job is None:
+            if self._flights:
+                self._read()
+            elif self._lane.flying:
+                self._deliver(wait=True)
+            else:
+                return bool(self._cancelled)
+            return True
+        self._last = work
+        if work is Work.PIECE:
+            self._fill(job)
+        elif work is Work.WINDOW:
+            self._decode(job)
+        else:
+            self._step(job)
+        self._deliver(wait=False)
+        return True
+
+    # ---- coming and going -----------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while self._cancelled:
+            job = self._cancelled.popleft()
+            if not job.done:
+                job.finish()
+                self._forget(job)
+
+    def _admit(self) -> None:
+        while self._free and self._waiting:
+            job = self._waiting.popleft()
+            try:
+                job.prepared = self._prepare(job)
+                job.voice = self._prompts.voice(job.prepared.voice)
+                job.plan = self._vocoder.plan(job.request.speed)
+                job.progress.cuts = self._cuts_of(job)
+                progress = job.progress
+                progress.slot = self._free.pop()
+                self._filling.append(job)
+                job.admitted_at = self._clock()
+                self._stepper.sampler.assign(
+                    progress.slot,
+                    job.prepared.sampling,
+                    job.prepared.seed,
+                    job.prepared.stop_bias,
+                )
+                progress.prompt = self._prompts.begin(job)
+            except Exception as error:
+                self._fail(job, error, "preparing the request")
+
+    def _cuts_of(self, job: Job) -> tuple[int, ...]:
+        if not job.request.streaming:
+            most = self._schedule.profile.most
+            return tuple(range(most, self._positions, most))
+        speed = job.request.speed
+        if speed not in self._cuts:
+            if len(self._cuts) > 256:
+                self._cuts.clear()
+            plan = job.plan
+            self._cuts[speed], _ = self._schedule.boundaries(
+                lambda codes: plan.final_samples(codes, False) / 24_000, self._positions
+            )
+        return self._cuts[speed]
+
+    def _fail(self, job: Job, error: Exception, doing: str) -> None:
+        if not isinstance(error, SpeechError):
+            failure = EngineFailedError(f"{doing} failed: {error}")
+            failure.__cause__ = error
+            error = failure
+        job.fail(error)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Take a job off every list and give its slot back."""
+        for jobs in (self._waiting, self._filling, self._speaking, self._draining):
+            if job in jobs:
+                jobs.remove(job)
+        job.progress.finished = True
+        job.progress.embeddings = job.progress.tail = None
+        self._give_back(job)
+
+    def _give_back(self, job: Job) -> None:
+        if job.progress.slot >= 0:
+            self._free.append(job.progress.slot)
+            job.progress.slot = -1
+
+    # ---- choosing -------------------------------------------------------------------------
+
+    def _choose(self) -> tuple[Work, Job | None]:
+        now = self._clock()
+        best: Job | None = None
+        best_key: tuple[int, float] = (9, 0.0)
+        best_work = Work.STEP
+        for jobs in (self._filling, self._speaking, self._draining):
+            for job in jobs:
+                work = self._next(job)
+                if work is None:
+                    continue
+                key = self._urgency(job, now)
+                if key < best_key:
+                    best, best_key, best_work = job, key, work
+        if self._filling and self._last is Work.STEP and best_work is not Work.PIECE:
+            # However many listeners are in need, a new one's prompt gets a piece between steps.
+            return Work.PIECE, self._filling[0]
+        return best_work, best
+
+    def _next(self, job: Job) -> Work | None:
+        progress = job.progress
+        if progress.filled < progress.prompt:
+            return Work.PIECE
+        if self._lane.due(job) is not None:
+            return Work.WINDOW
+        return Work.STEP if self._can_step(job) else None
+
+    @staticmethod
+    def _can_step(job: Job) -> bool:
+        assert job.prepared is not None
+        return not job.progress.finished and job.progress.launched < job.prepared.budget
+
+    def _urgency(self, job: Job, now: float) -> tuple[int, float]:
+        if job.starting:
+            return 1, job.submitted_at
+        slack = job.runs_dry_at() - now - self._until_chunk(job)
+        return (0 if slack < self._reserve else 2), slack
+
+    def _until_chunk(self, job: Job) -> float:
+        """Seconds of work before the job's next chunk can leave."""
+        progress, times = job.progress, self._schedule.times
+        cut = self._lane.next_cut(job)
+        steps = 0 if progress.finished else max(0, cut - progress.latents)
+        return steps * times.step(len(self._speaking)) + times.window(self._schedule.profile.most)
+
+    def _company(self, job: Job) -> list[Job]:
+        """The rows of the next step: all, or only those in need while a listener is in need."""
+        rows = [other for other in self._speaking if self._can_step(other)]
+        times = self._schedule.times
+        if 4 * times.row_s * len(rows) < times.step_s:
+            return rows
+        now = self._clock()
+        if self._urgency(job, now)[0] == 2:
+            return rows
+        return [
+            row
+            for row in rows
+            if row is job or row.starting or row.runs_dry_at() - now < COMFORTABLE_SECONDS
+        ]
+
+    # ---- working --------------------------------------------------------------------------
+
+    def _fill(self, job: Job) -> None:
+        progress = job.progress
+        try:
+            hidden = self._prompts.advance(job)
+            self.counters.pieces += 1
+            if progress.filled < progress.prompt:
+                return
+            # The prompt's last position draws the first code.
+            self._flights.append(((job,), self._stepper.first(progress.slot, hidden)))
+        except Exception as error:
+            self._fail(job, error, "reading the prompt")
+            return
+        progress.launched = 1
+        self._filling.remove(job)
+        self._speaking.append(job)
+        self._catch_up()
+
+    def _step(self, job: Job) -> None:
+        jobs = tuple(self._company(job))
+        rows = Rows(
+            tuple(row.progress.slot for row in jobs),
+            tuple(row.progress.launched for row in jobs),
+            tuple(row.progress.prompt + row.progress.launched - 1 for row in jobs),
+        )
+        try:
+            self._flights.append((jobs, self._stepper.launch(rows)))
+        except Exception as error:
+            self._failed_step(jobs, error)
+            return
+        for row in jobs:
+            row.progress.launched += 1
+        self.counters.steps += 1
+        self.counters.rows += len(jobs)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read the codes of all steps but the last few that may be ahead."""
+        while len(self._flights) > self._depth:
+            self._read()
+
+    def _failed_step(self, jobs: tuple[Job, ...], error: Exception) -> None:
+        self.counters.failed_steps += 1
+        for job in jobs:
+            if not job.done:
+                self._fail(job, error, "a step of the model")
+
+    def _read(self) -> None:
+        """Read the oldest step's codes."""
+        jobs, copy = self._flights.popleft()
+        try:
+            codes = copy.wait().tolist()
+        except Exception as error:
+            self._failed_step(jobs, error)
+            return
+        for job, code in zip(jobs, codes, strict=True):
+            if job.progress.finished:
+                continue
+            try:
+                self._take(job, code)
+            except Exception as error:
+                self._fail(job, error, "ending the request's codes")
+
+    def _take(self, job: Job, code: int) -> None:
+        progress, prepared = job.progress, job.prepared
+        assert prepared is not None
+        if code == NOT_FINITE:
+            message = "the model gave values that are not finite; the request was ended"
+            self._fail(job, EngineFailedError(message), "")
+            return
+        progress.latents += 1
+        if code == self._stepper.sampler.stop_code:
+            progress.stopped = True
+        else:
+            progress.codes.append(code)
+        if not progress.stopped and progress.latents < prepared.budget:
+            return
+        # The codes are complete: what is left to decode is kept, and the slot is free at once.
+        progress.finished = True
+        last = job.plan.final_samples(progress.latents, True)
+        start = job.plan.window(progress.decoded, last, progress.latents, True).code_start
+        kept = self._stepper.latents(progress.slot, start, progress.latents).clone()
+        progress.tail = (kept, start)
+        self._speaking.remove(job)
+        self._draining.append(job)
+        self._give_back(job)
+
+    def _decode(self, job: Job) -> None:
+        jobs = [job]
+        if self._window_batch > 1:
+            now = self._clock()
+            others = [
+                other
+                for other in (*self._speaking, *self._draining)
+                if other is not job and self._lane.due(other) is not None
+            ]
+            others.sort(key=lambda other: self._urgency(other, now))
+            jobs += others[: self._window_batch - 1]
+        self.counters.windows += len(jobs)
+        for failed, error in self._lane.run(jobs):
+            self._fail(failed, error, "decoding")
+
+    def _deliver(self, wait: bool) -> None:
+        for job, error in self._lane.collect(wait):
+            if error is None:
+                job.finish()
+                self._forget(job)
+            else:
+                self._fail(job, error, "decoding")
