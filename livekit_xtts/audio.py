@@ -60,12 +60,12 @@ def fade_out(
 
 def soften_start(audio: Float32) -> Float32:
     """The same audio, faded in where it would begin with a click (`EDGE_LEVEL`)."""
-    return fade_in(audio) if _loud(audio[:24]) else audio
+    return fade_in(audio) if _loud(audio[:2]) else audio
 
 
 def soften_end(audio: Float32) -> Float32:
     """The same audio, faded out where it would end with a click (`EDGE_LEVEL`)."""
-    return fade_out(audio) if _loud(audio[-24:]) else audio
+    return fade_out(audio) if _loud(audio[-2:]) else audio
 
 
 def _ramp(samples: int) -> Float32:

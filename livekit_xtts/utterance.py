@@ -180,6 +180,7 @@ class Utterance:
                     await asyncio.sleep(pause)
         except Exception as error:
             part.error = error
+            self._closed = True  # what follows could not be heard in its place
         finally:
             part.ended = True
             self._changed.set()
