@@ -1,0 +1,1 @@
+"""Speech into a real room."""
