@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.random_weights import fill_randomly
@@ -133,9 +135,25 @@ def convert(source: str | Path, target: str | Path, dtype: torch.dtype | None = 
 
 def _empty_model(config: XttsConfig) -> XttsModel:
     """A model without memory, without gradients, in inference mode."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialisation():
         model = XttsModel(config)
     return model.eval().requires_grad_(False)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Skips random initialisation: there is no memory to fill, and torch would import its compiler
+    (several seconds) to find that out."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
 
 
 def _weight_file(folder: Path) -> Path:

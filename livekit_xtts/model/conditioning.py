@@ -104,7 +104,9 @@ class PerceiverAttention(nn.Module):
         """Shapes: (batch, latents, width) and (batch, frames, width) to (batch, latents, width)."""
         context = torch.cat((latents, frames), dim=1)
         k, v = self.to_kv(context).chunk(2, dim=-1)
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_q(latents), k, v))
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_q(latents), k, v)
+        )
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.to_out(attended.transpose(1, 2).flatten(2))
 
@@ -130,7 +132,8 @@ class PerceiverResampler(nn.Module):
         super().__init__()
         width = config.gpt_n_model_channels
         inner = int(width * config.perceiver_ff_mult * 2 / 3)
-        self.latents = nn.Parameter(torch.randn(config.perceiver_latents, width) * 0.02)
+        self.latents = nn.Parameter(torch.empty(config.perceiver_latents, width))
+        nn.init.normal_(self.latents, std=0.02)
         self.layers = nn.ModuleList(
             nn.ModuleList(
                 (

@@ -25,7 +25,8 @@ class Projection(nn.Module):
             outputs: Channels out.
         """
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(inputs, outputs) * 0.02)
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        nn.init.normal_(self.weight, std=0.02)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +221,10 @@ class GPT(nn.Module):
                 f" {config.gpt_max_text_tokens}: split the text"
             )
         ids = text_ids.to(device=latents.device, dtype=torch.long)
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < config.gpt_number_text_tokens:
+        if (
+            ids.numel()
+            and not 0 <= int(ids.min()) <= int(ids.max()) < config.gpt_number_text_tokens
+        ):
             raise InvalidRequestError(
                 f"text ids must be 0 to {config.gpt_number_text_tokens - 1}"
                 f" (found {int(ids.min())} to {int(ids.max())})"

@@ -88,8 +88,9 @@ def mel_filters(
     Returns:
         Shape (bins, mels).
     """
-    frequencies = torch.linspace(0, sample_rate // 2, bins)
-    points = torch.linspace(0.0, 2595.0 * math.log10(1.0 + highest / 700.0), mels + 2)
+    frequencies = torch.linspace(0, sample_rate // 2, bins, device="cpu")
+    top = 2595.0 * math.log10(1.0 + highest / 700.0)
+    points = torch.linspace(0.0, top, mels + 2, device="cpu")
     edges = 700.0 * (10.0 ** (points / 2595.0) - 1.0)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (frequencies[:, None] - low) / (centre - low)

@@ -9,11 +9,9 @@ import re
 import torch
 from torch import Tensor
 
-from livekit_xtts.model.speaker_encoder import SpeakerMel, PreEmphasis
 from livekit_xtts.model.xtts import XttsModel
 
 _VOCODER = "hifigan_decoder.waveform_decoder."
-_SPECTRUM = "hifigan_decoder.speaker_encoder.torch_spec."
 _LEVEL = 0.1
 """Root mean square of the sound before the final tanh; speech at a usual level has about 0.1."""
 
@@ -30,7 +28,9 @@ _FAN = (
     (r"hifigan_decoder\.waveform_decoder\.resblocks\..*convs", 1.4),
     (r".*", 1.0),
 )
-_ONES = re.compile(r".*(norm|ln_\w|bn\d|\.gamma|downsample\.1|attention\.2)(\.weight|\.running_var|$)")
+_ONES = re.compile(
+    r".*(norm|ln_\w|bn\d|\.gamma|downsample\.1|attention\.2)(\.weight|\.running_var|$)"
+)
 _ZEROS = re.compile(r".*(running_mean|num_batches_tracked)$")
 
 
@@ -41,17 +41,14 @@ def fill_randomly(model: XttsModel, seed: int) -> None:
         model: Made on the "meta" device; on the CPU afterwards.
         seed: Equal seeds give equal weights.
     """
-    model.to_empty(device="cpu")
-    fixed = {
-        _SPECTRUM + name: value
-        for part, module in (("0.", PreEmphasis()), ("1.", SpeakerMel(model.config.speaker_encoder_mels)))
-        for name, value in ((part + key, tensor) for key, tensor in module.state_dict().items())
-    }
-    fixed["mel_stats"] = torch.ones(model.config.conditioning_mels)
-    for name, tensor in model.state_dict().items():
-        if name in fixed:
-            tensor.copy_(fixed[name])
-        elif _ZEROS.match(name):
+    state = {name: t.clone() for name, t in model.state_dict().items() if not t.is_meta}
+    state["mel_stats"] = torch.ones(model.config.conditioning_mels)
+    for name, empty in model.state_dict().items():
+        if name in state:
+            continue
+        # Not `to_empty`: for tensors without memory it makes torch import its compiler.
+        tensor = state[name] = torch.empty(empty.shape, dtype=empty.dtype)
+        if _ZEROS.match(name):
             tensor.zero_()
         elif _ONES.match(name):
             tensor.fill_(1.0)
@@ -59,6 +56,8 @@ def fill_randomly(model: XttsModel, seed: int) -> None:
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
             tensor.normal_(0.0, _deviation(name, tensor), generator=generator)
+    model.load_state_dict(state, assign=True)
+    model.requires_grad_(False)
     _set_level(model)
 
 

@@ -272,7 +272,9 @@ class TorchRunner:
         count, most = slots.shape[0], self.rows[-1]
         if count > most:
             inputs = (slots, codes, code_positions, lengths)
-            parts = [self.step(*group) for group in zip(*(i.split(most) for i in inputs), strict=True)]
+            parts = [
+                self.step(*group) for group in zip(*(i.split(most) for i in inputs), strict=True)
+            ]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
         rows = next(rows for rows in self.rows if rows >= count)
         x = self._codes[codes] + self._positions[code_positions]

@@ -14,6 +14,9 @@ SPEAKER_RATE = 16_000
 
 _N_FFT, _WINDOW, _HOP = 512, 400, 160
 
+# Filters and windows below name the CPU, so that a model made without memory (on the "meta" device)
+# has them all the same: they are constants, not weights.
+
 
 class PreEmphasis(nn.Module):
     """x[t] - 0.97 x[t - 1]."""
@@ -23,7 +26,7 @@ class PreEmphasis(nn.Module):
     def __init__(self) -> None:
         """Make the filter, kept in the checkpoint like the reference's."""
         super().__init__()
-        self.register_buffer("filter", torch.tensor([[[-0.97, 1.0]]]))
+        self.register_buffer("filter", torch.tensor([[[-0.97, 1.0]]], device="cpu"))
 
     def forward(self, samples: Tensor) -> Tensor:
         """Shapes: (batch, samples) to the same."""
@@ -35,7 +38,7 @@ class _Window(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("window", torch.hamming_window(_WINDOW))
+        self.register_buffer("window", torch.hamming_window(_WINDOW, device="cpu"))
 
 
 class _Filters(nn.Module):
@@ -43,7 +46,6 @@ class _Filters(nn.Module):
 
     def __init__(self, mels: int) -> None:
         super().__init__()
-        # On the CPU whatever the default device: under "meta" there is nothing to compare or keep.
         filters = mel_filters(_N_FFT // 2 + 1, mels, SPEAKER_RATE, SPEAKER_RATE / 2)
         self.register_buffer("fb", filters)
 

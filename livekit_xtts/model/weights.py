@@ -125,9 +125,7 @@ def _open_safetensors(path: Path, file: BinaryIO) -> Weights:
         header = json.loads(_read_exactly(file, header_size))
         header.pop("__metadata__", None)
         start = 8 + header_size
-        entries = {
-            name: _entry(name, entry, size - start) for name, entry in header.items()
-        }
+        entries = {name: _entry(name, entry, size - start) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise ModelError(f"{path} is damaged ({_first_line(error)}): fetch it again") from error
 
