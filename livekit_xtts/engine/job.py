@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livekit_xtts.engine.engine import Sink
-from livekit_xtts.engine.sampler import StopBias
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     Float32,
@@ -27,6 +26,8 @@ from livekit_xtts.speech import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from livekit_xtts.engine.sampler import StopBias
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Job:
         sink: Receives the events.
         clock: Seconds, monotonic.
         on_cancel: Called by `cancel()`, on the caller's thread; must return at once.
+        on_end: Called before the last event goes out; must return at once.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Job:
         sink: Sink,
         clock: Callable[[], float],
         on_cancel: Callable[[Job], None] = lambda job: None,
+        on_end: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self.request = request
         self.progress = Progress()
@@ -112,6 +115,7 @@ class Job:
         self._sink = sink
         self._clock = clock
         self._on_cancel = on_cancel
+        self._on_end = on_end
         self._lock = threading.RLock()
         self._done = False
         self._cancelled = False
@@ -196,6 +200,8 @@ class Job:
             if self._done:
                 return
             self._done = last
+            if last:
+                self._on_end(self)
             try:
                 self._sink(event)
             except Exception:

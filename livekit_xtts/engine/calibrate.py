@@ -1,0 +1,81 @@
+"""What the engine's pieces of work take on this machine, measured at load on the real model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
+from livekit_xtts.engine.step import Rows, Stepper
+from livekit_xtts.engine.windows import Vocoder
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.runner import GptRunner
+
+REPEATS = 3
+_LENGTH = 160
+_WINDOWS = (CONTEXT_CODES + 4, CONTEXT_CODES + 20)
+
+
+@torch.no_grad()
+def measure(
+    runner: GptRunner, stepper: Stepper, vocoder: Vocoder, *, slots: int, speaker: Tensor
+) -> StepTimes:
+    """Time steps, prompt pieces and vocoder windows; also their warm-up.
+
+    Overwrites the contents of the slots; call it before the first request.
+
+    Args:
+        runner: Drives the GPT.
+        stepper: Over the runner.
+        vocoder: Decodes.
+        slots: Slots of the engine.
+        speaker: Any speaker embedding, shape (width,).
+    """
+    width = runner.config.gpt_n_model_channels
+    device = runner.device
+    length = min(_LENGTH, runner.length - 4)
+    piece = torch.zeros(min(runner.piece, length), width, device=device)
+    piece_s = _fastest(lambda: runner.prefill(0, piece, 0), device)
+    for slot in range(slots):
+        for start in range(0, length, runner.piece):
+            stop = min(length, start + runner.piece)
+            runner.prefill(slot, piece[: stop - start], start)
+
+    def step(rows: int) -> Callable[[], object]:
+        what = Rows(tuple(range(rows)), (1,) * rows, (length,) * rows)
+        return lambda: stepper.launch(what).wait()
+
+    one = _fastest(step(1), device)
+    full = _fastest(step(slots), device) if slots > 1 else one
+    plan = vocoder.plan(1.0)
+    seconds = []
+    for codes in _WINDOWS:
+        last = plan.final_samples(codes, True)
+        window = plan.window(0, last, codes, True)
+        item = (torch.zeros(codes, width, device=device), speaker, window)
+        seconds.append(_fastest(lambda item=item: vocoder.decode([item]), device))  # type: ignore[misc]
+    each = max(0.0, (seconds[1] - seconds[0]) / (_WINDOWS[1] - _WINDOWS[0]))
+    return StepTimes(
+        step_s=one,
+        row_s=max(0.0, (full - one) / max(1, slots - 1)),
+        window_s=max(0.0, seconds[0] - each * _WINDOWS[0]),
+        window_code_s=each,
+        piece_s=piece_s,
+    )
+
+
+def _fastest(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of a few runs, after one that warms up."""
+    best = float("inf")
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best

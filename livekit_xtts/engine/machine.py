@@ -1,0 +1,177 @@
+"""Everything with tensors in it, put together: model, slots, sampler, vocoder, scheduler."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livekit_xtts.engine import calibrate
+from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.prepare import Preparer
+from livekit_xtts.engine.prompts import Prompts
+from livekit_xtts.engine.sampler import Sampler
+from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule
+from livekit_xtts.engine.scheduler import Counters, Scheduler
+from livekit_xtts.engine.settings import Settings
+from livekit_xtts.engine.source import Loaded, random_voice
+from livekit_xtts.engine.step import Stepper
+from livekit_xtts.model.runner import GptRunner, TorchRunner
+from livekit_xtts.model.streaming import StreamPlan, Window, decode_windows, stream_plan
+from livekit_xtts.speech import EngineInfo, ModelError, ReferenceAudio, SpeechRequest, Voice
+from livekit_xtts.voicefile import make_voice
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.xtts import XttsModel
+
+logger = logging.getLogger(__name__)
+
+
+class ModelVocoder:
+    """The vocoder of a model, as the scheduler wants it.
+
+    Args:
+        model: Has the vocoder.
+    """
+
+    def __init__(self, model: XttsModel) -> None:
+        self._model = model
+
+    def plan(self, speed: float) -> StreamPlan:
+        """The plan of a speed; kept."""
+        return stream_plan(self._model.config, speed)
+
+    def decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
+        """See `model.streaming.decode_windows`."""
+        return decode_windows(self._model.vocoder, items)
+
+
+def pick_device(asked: str) -> str:
+    """The device that a name stands for.
+
+    Raises:
+        ModelError: There is no such device; the message says what to do.
+    """
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=asked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"device={asked!r} cannot be used here ({str(error).splitlines()[0]}):"
+            ' use device="cpu" or "auto"'
+        ) from error
+    return asked
+
+
+class Machine:
+    """A loaded model, ready to be driven by one thread.
+
+    Args:
+        loaded: Model, tokenizer and voice.
+        settings: What the engine was asked for.
+    """
+
+    def __init__(self, loaded: Loaded, settings: Settings) -> None:
+        model, config = loaded.model, loaded.model.config
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.precision = "fp32"
+        self.runner: GptRunner = TorchRunner(model.gpt, settings.slots, device=self.device)
+        sampler = Sampler(
+            settings.slots,
+            config.gpt_num_audio_tokens,
+            config.max_codes,
+            start_code=config.gpt_start_audio_token,
+            stop_code=config.gpt_stop_audio_token,
+            device=self.device,
+        )
+        stepper = Stepper(self.runner, sampler, config.max_codes)
+        vocoder = ModelVocoder(model)
+        speaker = random_voice(model).speaker_embedding
+        self.times = settings.times or calibrate.measure(
+            self.runner,
+            stepper,
+            vocoder,
+            slots=settings.slots,
+            speaker=torch.tensor(speaker, device=self.device),
+        )
+        self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, settings.slots)
+        self.info = EngineInfo(
+            model=loaded.name,
+            fingerprint=model.fingerprint,
+            device=str(self.device),
+            precision=self.precision,
+            slots=settings.slots,
+            queue=settings.queue,
+            languages=loaded.tokenizer.languages if loaded.tokenizer else config.languages,
+            sampling=config.sampling,
+            char_limits=config.char_limits,
+        )
+        cuda = self.device.type == "cuda"
+        self.scheduler = Scheduler(
+            stepper,
+            Prompts(model.gpt, self.runner, config.gpt_start_audio_token),
+            vocoder,
+            Preparer(
+                self.info,
+                loaded.tokenizer,
+                loaded.voice,
+                shapes=(
+                    (config.perceiver_latents, config.gpt_n_model_channels),
+                    (config.d_vector_dim,),
+                ),
+                text_ids=config.gpt_number_text_tokens,
+                positions=config.max_codes,
+                trained=loaded.trained,
+            ),
+            self.schedule,
+            slots=settings.slots,
+            positions=config.max_codes,
+            clock=settings.clock,
+            window_batch=64 if cuda else 1,
+            depth=1 if cuda else 0,
+        )
+
+    def warm_up(self) -> None:
+        """Speak a few codes, so that the first request finds every path taken before."""
+        voice = random_voice(self.model)
+        request = SpeechRequest("", voice=voice, ids=(2, 3), seed=0, max_codes=6)
+        self.scheduler.submit(Job(request, lambda event: None, time.perf_counter))
+        while self.scheduler.tick():
+            pass
+        self.scheduler.counters = Counters()
+
+    def describe(self) -> str:
+        """Step times and threads, for the log."""
+        times = self.times
+        return (
+            f"{torch.get_num_threads()} threads, step {1e3 * times.step_s:.1f} ms"
+            f" (+{1e3 * times.row_s:.1f} a row), prompt piece {1e3 * times.piece_s:.1f} ms,"
+            f" vocoder {1e3 * times.window_s:.1f} ms + {1e3 * times.window_code_s:.1f} a code"
+        )
+
+    @torch.no_grad()
+    def clone(self, references: Sequence[ReferenceAudio], name: str) -> Voice:
+        """Compute a voice; may run on another thread than the scheduler.
+
+        Raises:
+            VoiceError: The audio is too short, silent or not finite.
+        """
+        latents, speaker = self.model.clone(
+            [
+                (torch.from_numpy(np.ascontiguousarray(r.samples, np.float32)), r.sample_rate)
+                for r in references
+            ]
+        )
+        return make_voice(
+            name,
+            latents.float().cpu().numpy(),
+            speaker.float().cpu().numpy(),
+            self.model.fingerprint,
+        )

@@ -1,0 +1,132 @@
+"""A request checked and brought into the model's terms."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+import numpy as np
+
+from livekit_xtts.engine.job import Job, Prepared
+from livekit_xtts.engine.length import expected_codes
+from livekit_xtts.speech import (
+    MAX_TEXT_IDS,
+    EngineInfo,
+    InvalidRequestError,
+    ModelError,
+    SpeechRequest,
+    Voice,
+    VoiceError,
+)
+from livekit_xtts.text.normalize import speakable
+
+
+class Tokenizer(Protocol):
+    """Text to ids."""
+
+    languages: tuple[str, ...]
+
+    def encode(self, text: str, language: str, *, normalized: bool = False) -> list[int]:
+        """See `text.tokenizer.TextTokenizer.encode`."""
+        ...
+
+
+class Preparer:
+    """What `Scheduler` calls for each request it admits.
+
+    Args:
+        info: The engine.
+        tokenizer: None where the model has no vocabulary; then only ready-made ids can be spoken.
+        voice: The default voice, None where there is none.
+        shapes: Shapes of a voice's latents and speaker embedding.
+        text_ids: Size of the model's table of text ids.
+        positions: Most steps of one request.
+        trained: False for random weights, whose speech never ends by itself: the budget of codes
+            then follows from the text.
+    """
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        tokenizer: Tokenizer | None,
+        voice: Voice | None,
+        *,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]],
+        text_ids: int,
+        positions: int,
+        trained: bool = True,
+    ) -> None:
+        self._info = info
+        self._tokenizer = tokenizer
+        self._voice = voice
+        self._shapes = shapes
+        self._text_ids = text_ids
+        self._positions = positions
+        self._trained = trained
+
+    def __call__(self, job: Job) -> Prepared:
+        """Check a request.
+
+        Raises:
+            InvalidRequestError: Language, text or ids; the message names what and why.
+            VoiceError: No voice, another model's, or a damaged one.
+            ModelError: Text, and a model without vocabulary.
+        """
+        request = job.request
+        ids = self._ids(request)
+        budget = request.max_codes or self._positions
+        if not self._trained and request.ids is None:
+            budget = min(budget, round(expected_codes(request.text, request.language)))
+        return Prepared(
+            ids=ids,
+            voice=self._checked(request.voice or self._voice),
+            sampling=request.sampling or self._info.sampling,
+            seed=secrets.randbits(63) if request.seed is None else request.seed,
+            budget=min(budget, self._positions),
+        )
+
+    def _ids(self, request: SpeechRequest) -> tuple[int, ...]:
+        if request.ids is not None:
+            ids = tuple(request.ids)
+            if not ids or len(ids) > MAX_TEXT_IDS:
+                raise InvalidRequestError(
+                    f"a request takes 1 to {MAX_TEXT_IDS} text ids, not {len(ids)}:"
+                    " cut the text into segments"
+                )
+            wrong = next((i for i in ids if not 0 <= i < self._text_ids), None)
+            if wrong is not None:
+                raise InvalidRequestError(
+                    f"text id {wrong} is not in the model's table of {self._text_ids}"
+                )
+            return ids
+        if self._tokenizer is None:
+            raise ModelError(
+                f"model {self._info.model!r} has no vocab.json: put the file beside its weights,"
+                " or send ready-made ids"
+            )
+        if not speakable(request.text):
+            raise InvalidRequestError("the text has nothing in it that can be spoken")
+        return tuple(
+            self._tokenizer.encode(request.text, request.language, normalized=request.normalized)
+        )
+
+    def _checked(self, voice: Voice | None) -> Voice:
+        if voice is None:
+            raise VoiceError(
+                f"model {self._info.model!r} has no voice of its own: give voice=, a voice cloned"
+                " from reference audio"
+            )
+        if voice.model != self._info.fingerprint:
+            raise VoiceError(
+                f"voice {voice.name!r} was made by another model ({voice.model[:12] or 'unknown'},"
+                f" this is {self._info.fingerprint[:12]}): clone it again from its reference audio"
+            )
+        if (voice.latents.shape, voice.speaker_embedding.shape) != self._shapes:
+            raise VoiceError(
+                f"voice {voice.name!r} has shapes {voice.latents.shape} and"
+                f" {voice.speaker_embedding.shape}, the model takes {self._shapes[0]} and"
+                f" {self._shapes[1]}"
+            )
+        if not (np.isfinite(voice.latents).all() and np.isfinite(voice.speaker_embedding).all()):
+            raise VoiceError(f"voice {voice.name!r} is damaged: it has values that are not finite")
+        return voice

@@ -1,0 +1,32 @@
+"""What an engine was asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from livekit_xtts.engine.schedule import StepTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The choices of one engine.
+
+    Attributes:
+        device: As torch names it, or "auto".
+        precision: "auto", "fp32", ….
+        slots: Requests at once.
+        queue: Requests that wait.
+        profile: A name of `PROFILES`.
+        times: Step times instead of measured ones, for results that are the same everywhere.
+        clock: Seconds, monotonic.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    slots: int = 8
+    queue: int = 16
+    profile: str = "balanced"
+    times: StepTimes | None = None
+    clock: Callable[[], float] = time.perf_counter

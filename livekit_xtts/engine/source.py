@@ -1,0 +1,146 @@
+"""Which model an engine speaks with, and its parts: weights, tokenizer, a voice of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from livekit_xtts.engine.bytetext import ByteTokenizer
+from livekit_xtts.engine.prepare import Tokenizer
+from livekit_xtts.speech import ModelError, Voice
+from livekit_xtts.text.tokenizer import TextTokenizer
+from livekit_xtts.voicefile import load_voice, make_voice
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.xtts import XttsModel
+
+logger = logging.getLogger(__name__)
+
+ModelSource: TypeAlias = "str | Path | XttsModel | None"
+
+BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
+RANDOM = ("random-small", "random")
+"""Names of seeded random models: a small one, and one of the full size of XTTS-v2."""
+
+_warned = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model with what it needs to speak.
+
+    Attributes:
+        name: For people.
+        model: Weights and configuration.
+        tokenizer: None where the folder has no vocabulary.
+        voice: The default voice, None where there is none.
+        trained: False for random weights, whose speech never ends by itself.
+    """
+
+    name: str
+    model: XttsModel
+    tokenizer: Tokenizer | None
+    voice: Voice | None
+    trained: bool = True
+
+
+def chosen(source: ModelSource) -> str | Path | XttsModel:
+    """The model that None stands for: the bundled voice, or a small random one with a warning."""
+    if source is not None:
+        return source
+    if (BUNDLED / "model.safetensors").is_file():
+        return BUNDLED
+    if not _warned.is_set():
+        _warned.set()
+        logger.warning(
+            "no bundled voice is installed: speaking with a small random model, which makes noise"
+        )
+    return RANDOM[0]
+
+
+def name_of(source: ModelSource) -> str:
+    """What to call a model before it is loaded."""
+    if source is None:
+        return "bundled"
+    if isinstance(source, str | Path):
+        return str(source) if str(source) in RANDOM else Path(source).name
+    return "model"
+
+
+def load(source: ModelSource, *, device: str = "cpu", seed: int = 0) -> Loaded:
+    """Load a model.
+
+    Args:
+        source: A folder, a name of `RANDOM`, a model, or None for the bundled one.
+        device: Where the weights go.
+        seed: Of random weights.
+
+    Raises:
+        ModelError: Something is missing or damaged; the message names it and the remedy.
+    """
+    from livekit_xtts.model.checkpoint import create_random, load_model
+    from livekit_xtts.model.config import XttsConfig
+
+    wanted = chosen(source)
+    if not isinstance(wanted, str | Path):
+        model = wanted.to(device)
+        return Loaded("model", model, _stand_in(model), random_voice(model, seed))
+    if str(wanted) in RANDOM:
+        config = XttsConfig.small() if str(wanted) == RANDOM[0] else XttsConfig()
+        model = create_random(config, seed).to(device)
+        return Loaded(str(wanted), model, ByteTokenizer(), random_voice(model, seed), False)
+    folder = Path(wanted).expanduser()
+    model = load_model(folder, device=device)
+    return Loaded(
+        "bundled" if folder == BUNDLED else folder.name,
+        model,
+        _vocabulary(folder, model),
+        _own_voice(folder, model),
+    )
+
+
+def random_voice(model: XttsModel, seed: int = 0) -> Voice:
+    """A voice of random numbers, for models that have no other."""
+    config = model.config
+    generator = np.random.default_rng(seed)
+    shape = (config.perceiver_latents, config.gpt_n_model_channels)
+    speaker = generator.standard_normal(config.d_vector_dim)
+    return make_voice(
+        "random",
+        generator.standard_normal(shape).astype(np.float32),
+        (speaker / np.linalg.norm(speaker)).astype(np.float32),
+        model.fingerprint,
+    )
+
+
+def _stand_in(model: XttsModel) -> Tokenizer | None:
+    fits = model.config.gpt_number_text_tokens >= ByteTokenizer.vocab_size
+    return ByteTokenizer() if fits else None
+
+
+def _vocabulary(folder: Path, model: XttsModel) -> Tokenizer | None:
+    if not (folder / "vocab.json").is_file():
+        logger.warning("%s has no vocab.json: only ready-made text ids can be spoken", folder)
+        return None
+    tokenizer = TextTokenizer(folder)
+    if tokenizer.vocab_size > model.config.gpt_number_text_tokens:
+        raise ModelError(
+            f"{folder}/vocab.json has {tokenizer.vocab_size} entries, the model's table"
+            f" {model.config.gpt_number_text_tokens}: it belongs to another model"
+        )
+    return tokenizer
+
+
+def _own_voice(folder: Path, model: XttsModel) -> Voice | None:
+    """The first voice in the folder's `voices/` that belongs to the model."""
+    for path in sorted((folder / "voices").glob("*.safetensors")):
+        voice = load_voice(path).voice
+        if voice.model in ("", model.fingerprint):
+            return make_voice(voice.name, voice.latents, voice.speaker_embedding, model.fingerprint)
+        logger.warning("voice %s is another model's and is left out", path)
+    return None
