@@ -61,6 +61,7 @@ async def native_segments(
         else Segmenter(language, char_limit=char_limit)
     )
     iterator = aiter(text)
+    failure: Exception | None = None
     while True:
         arriving = asyncio.ensure_future(anext(iterator, None))
         try:
@@ -71,6 +72,8 @@ async def native_segments(
                 for segment in segmenter.settle(tiny=tiny):
                     yield segment
             piece = await arriving
+        except Exception as error:  # what came before it is still to be spoken
+            failure, piece = error, None
         finally:
             if not arriving.done():
                 arriving.cancel()
@@ -81,6 +84,8 @@ async def native_segments(
             yield segment
     for segment in segmenter.flush():
         yield segment
+    if failure is not None:
+        raise failure
 
 
 class Part:

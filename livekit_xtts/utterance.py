@@ -128,10 +128,11 @@ class Utterance:
             self._next += 1
 
     def _early_s(self) -> float:
-        """Seconds until the listener's lead has come down to the bound."""
+        """Seconds until the listener's lead, what is being made included, is down to the bound."""
         if self._holding or self._meter.slow:
             return 0.0
-        return self._playout.lead_s + self._ready_s() - self._pacing.most_lead_s
+        coming = sum(part.rest_s for part in self._going())
+        return self._playout.lead_s + coming - self._pacing.most_lead_s
 
     def _going(self) -> list[Part]:
         return self._parts[self._current : self._next]

@@ -82,6 +82,8 @@ class Script:
         error: See `fail_after`.
         gated: Each chunk waits for one permit of `FakeEngine.allow`.
         real_time_factor: Seconds of work for a second of audio, by the clock; None for no wait.
+        told_factor: Seconds of work for a second of audio that the last event tells; None for the
+            time that it took.
         stopped: Whether the speech ends by its stop code.
     """
 
@@ -91,6 +93,7 @@ class Script:
     error: SpeechError = field(default_factory=lambda: EngineFailedError("scripted failure"))
     gated: bool = False
     real_time_factor: float | None = None
+    told_factor: float | None = None
     stopped: bool = True
 
 
@@ -383,13 +386,16 @@ class FakeEngine:
 
     def _ended(self, task: FakeTask) -> SpeechDone:
         codes = round(task.position / SAMPLE_RATE / CODE_SECONDS)
+        total_s = time.perf_counter() - task.submitted
+        if task.script.told_factor is not None:
+            total_s = task.position / SAMPLE_RATE * task.script.told_factor
         return SpeechDone(
             codes=tuple(range(codes)),
             stopped=task.script.stopped,
             cancelled=task.cancelled,
             samples=task.position,
             first_audio_s=task.first_audio_s,
-            total_s=time.perf_counter() - task.submitted,
+            total_s=total_s,
         )
 
 
