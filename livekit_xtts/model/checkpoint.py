@@ -184,7 +184,8 @@ def _matched(model: XttsModel, weights: Weights) -> Iterator[tuple[str, Tensor]]
     if len(missing) > len(expected) // 2:
         raise ModelError(
             f"{weights.name} is of another architecture than XTTS-v2: it lacks {missing[0]!r} and"
-            f" {len(missing) - 1} more of {len(expected)} keys, and begins with {next(iter(names))!r}"
+            f" {len(missing) - 1} more of {len(expected)} keys; it begins with"
+            f" {next(iter(names))!r}"
         )
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -197,15 +198,18 @@ def _matched(model: XttsModel, weights: Weights) -> Iterator[tuple[str, Tensor]]
             f" ({len(unknown)} of them): it is not an XTTS-v2 checkpoint of this version"
         )
     for name, shape in expected.items():
-        found = sources[name][-1]
-        stored = weights.shapes[names[found]]
+        last = sources[name][-1]
+        stored = weights.shapes[names[last]]
         if stored != shape:
             raise ModelError(
-                f"{weights.name}: {found!r} has shape {stored}, the configuration asks for {shape}"
+                f"{weights.name}: {last!r} has shape {stored}, the configuration asks for {shape}"
             )
     for name, found in sources.items():
         tensors = [weights.read(names[source]) for source in found]
-        yield name, tensors[0] if len(tensors) == 1 else _folded(*tensors, name=found[0])
+        if len(tensors) == 1:
+            yield name, tensors[0]
+        else:
+            yield name, _folded(found[0], *tensors)
 
 
 def _plain_name(name: str) -> str:
@@ -223,7 +227,7 @@ def _sources(name: str, names: dict[str, str]) -> tuple[str, ...]:
     return next((pair for pair in pairs if all(part in names for part in pair)), ())
 
 
-def _folded(magnitude: Tensor, direction: Tensor, name: str) -> Tensor:
+def _folded(name: str, magnitude: Tensor, direction: Tensor) -> Tensor:
     """The weight that a weight norm stands for, in the dtype it is stored in."""
     count = direction.shape[0]
     if magnitude.numel() != count:

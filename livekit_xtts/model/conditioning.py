@@ -37,11 +37,12 @@ class AttentionBlock(nn.Module):
         """Shapes: (batch, channels, frames) to the same."""
         batch, channels, frames = x.shape
         x = self.norm(x)
-        qkv = self.qkv(x).view(batch, self.heads, 3, channels // self.heads, frames)
+        qkv: Tensor = self.qkv(x).view(batch, self.heads, 3, channels // self.heads, frames)
         q, k, v = qkv.transpose(3, 4).unbind(dim=2)
         attended = F.scaled_dot_product_attention(q, k, v)
         attended = attended.transpose(2, 3).reshape(batch, channels, frames)
-        return x + self.proj_out(attended)
+        result: Tensor = x + self.proj_out(attended)
+        return result
 
 
 class ConditioningEncoder(nn.Module):
@@ -62,7 +63,8 @@ class ConditioningEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Shapes: (batch, mels, frames) to (batch, width, frames)."""
-        return self.attn(self.init(mel))
+        features: Tensor = self.attn(self.init(mel))
+        return features
 
 
 class RMSNorm(nn.Module):
@@ -79,7 +81,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (..., width) to the same."""
-        return F.normalize(x, dim=-1) * (x.shape[-1] ** 0.5) * self.gamma
+        unit: Tensor = F.normalize(x, dim=-1)
+        return unit * (x.shape[-1] ** 0.5) * self.gamma
 
 
 class PerceiverAttention(nn.Module):
@@ -104,11 +107,14 @@ class PerceiverAttention(nn.Module):
         """Shapes: (batch, latents, width) and (batch, frames, width) to (batch, latents, width)."""
         context = torch.cat((latents, frames), dim=1)
         k, v = self.to_kv(context).chunk(2, dim=-1)
+        batch, heads = context.shape[0], self.heads
         q, k, v = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_q(latents), k, v)
+            x.reshape(batch, x.shape[1], heads, -1).transpose(1, 2)
+            for x in (self.to_q(latents), k, v)
         )
         attended = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(attended.transpose(1, 2).flatten(2))
+        result: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        return result
 
 
 class GatedGelu(nn.Module):
@@ -150,7 +156,9 @@ class PerceiverResampler(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Shapes: (batch, frames, width) to (batch, latents, width)."""
         latents = self.latents.expand(frames.shape[0], -1, -1)
-        for attention, feed_forward in self.layers:
-            latents = attention(latents, frames) + latents
-            latents = feed_forward(latents) + latents
-        return self.norm(latents)
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleList)
+            for part, inputs in zip(layer, ((frames,), ()), strict=True):
+                latents = part(latents, *inputs) + latents
+        result: Tensor = self.norm(latents)
+        return result

@@ -1,4 +1,4 @@
-"""The model's configuration: the published `config.json`, flattened, with sizes it leaves implicit."""
+"""The model's configuration: the published `config.json`, flattened and completed."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ class XttsConfig:
             ),
             (
                 len(self.decoder_upsample_rates) == len(self.decoder_upsample_kernel_sizes),
-                "decoder_upsample_rates and decoder_upsample_kernel_sizes differ in length",
+                "decoder_upsample_rates and …_kernel_sizes differ in length",
             ),
             (
                 len(self.decoder_resblock_kernel_sizes)
                 == len(self.decoder_resblock_dilation_sizes),
-                "decoder_resblock_kernel_sizes and decoder_resblock_dilation_sizes differ in length",
+                "decoder_resblock_kernel_sizes and …_dilation_sizes differ in length",
             ),
             (
                 len(self.speaker_encoder_layers) == len(self.speaker_encoder_filters) == 4,

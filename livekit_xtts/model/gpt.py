@@ -52,12 +52,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Shapes: x (batch, time, width) to the same; mask (batch, 1, time, time) of bool."""
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.c_attn(x).chunk(3, dim=-1)
-        )
+        batch, time, width = x.shape
+        qkv: Tensor = self.c_attn(x)
+        heads = qkv.view(batch, time, 3, self.heads, width // self.heads)
+        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.c_proj(attended.transpose(1, 2).flatten(2))
+        result: Tensor = self.c_proj(attended.transpose(1, 2).flatten(2))
+        return result
 
 
 class FeedForward(nn.Module):
@@ -75,7 +76,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (..., width) to the same."""
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        result: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return result
 
 
 class Block(nn.Module):
@@ -97,7 +99,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Shapes: as `Attention.forward`."""
         x = x + self.attn(self.ln_1(x), mask)
-        return x + self.mlp(self.ln_2(x))
+        result: Tensor = x + self.mlp(self.ln_2(x))
+        return result
 
 
 class Transformer(nn.Module):
@@ -118,7 +121,8 @@ class Transformer(nn.Module):
         """Shapes: as `Attention.forward`."""
         for block in self.h:
             x = block(x, mask)
-        return self.ln_f(x)
+        normed: Tensor = self.ln_f(x)
+        return normed
 
 
 class Positions(nn.Module):
@@ -135,7 +139,7 @@ class Positions(nn.Module):
         self.emb = nn.Embedding(length, width)
         nn.init.normal_(self.emb.weight, std=0.02)
 
-    def forward(self, start: int, length: int) -> Tensor:
+    def range(self, start: int, length: int) -> Tensor:
         """Embeddings of positions start … start + length, shape (length, width)."""
         return self.emb.weight[start : start + length]
 
@@ -172,7 +176,9 @@ class GPT(nn.Module):
         Returns:
             Shape (batch, 32, width).
         """
-        return self.conditioning_perceiver(self.conditioning_encoder(mel).transpose(1, 2))
+        frames: Tensor = self.conditioning_encoder(mel).transpose(1, 2)
+        latents: Tensor = self.conditioning_perceiver(frames)
+        return latents
 
     def text_embeddings(self, text_ids: Tensor) -> Tensor:
         """Embeddings of text ids between the start and the stop id, with their positions.
@@ -186,7 +192,8 @@ class GPT(nn.Module):
         config = self.config
         ids = F.pad(text_ids.long(), (0, 1), value=config.gpt_stop_text_token)
         ids = F.pad(ids, (1, 0), value=config.gpt_start_text_token)
-        return self.text_embedding(ids) + self.text_pos_embedding(0, ids.shape[1])
+        embeddings: Tensor = self.text_embedding(ids)
+        return embeddings + self.text_pos_embedding.range(0, ids.shape[1])
 
     def code_embeddings(self, codes: Tensor, start_position: int = 0) -> Tensor:
         """Embeddings of audio codes with their positions.
@@ -198,8 +205,8 @@ class GPT(nn.Module):
         Returns:
             Shape (batch, codes, width).
         """
-        positions = self.mel_pos_embedding(start_position, codes.shape[1])
-        return self.mel_embedding(codes) + positions
+        embeddings: Tensor = self.mel_embedding(codes)
+        return embeddings + self.mel_pos_embedding.range(start_position, codes.shape[1])
 
     def prompt(self, latents: Tensor, text_ids: Tensor) -> Tensor:
         """Everything that comes before the first step: conditioning, text, the audio start code.
@@ -253,12 +260,15 @@ class GPT(nn.Module):
             time = embeddings.shape[1]
             causal = torch.ones(time, time, dtype=torch.bool, device=embeddings.device).tril()
             attention = causal & mask[:, None, None, :].bool()
-        return self.final_norm(self.gpt(embeddings, attention))
+        hidden: Tensor = self.final_norm(self.gpt(embeddings, attention))
+        return hidden
 
     def code_logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next audio code. Shapes: (..., width) to (..., 1026)."""
-        return self.mel_head(hidden)
+        logits: Tensor = self.mel_head(hidden)
+        return logits
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next text id (used in training). Shapes: (..., width) to (..., 6681)."""
-        return self.text_head(hidden)
+        logits: Tensor = self.text_head(hidden)
+        return logits

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from livekit_xtts.model.config import XttsConfig
 
@@ -154,26 +154,20 @@ class TorchRunner:
         self._width = config.gpt_n_model_channels
         self._heads = config.gpt_n_heads
 
-        def pair(module: nn.Module) -> tuple[Tensor, Tensor]:
-            weight, bias = module.weight, module.bias
-            assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
-            return self._cast(weight), self._cast(bias)
+        state = gpt.state_dict()
 
+        def pair(name: str) -> tuple[Tensor, Tensor]:
+            return self._cast(state[f"{name}.weight"]), self._cast(state[f"{name}.bias"])
+
+        parts = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
         self._layers = [
-            _Layer(
-                pair(block.ln_1),
-                pair(block.attn.c_attn),
-                pair(block.attn.c_proj),
-                pair(block.ln_2),
-                pair(block.mlp.c_fc),
-                pair(block.mlp.c_proj),
-            )
-            for block in gpt.gpt.h
+            _Layer(*(pair(f"gpt.h.{index}.{part}") for part in parts))
+            for index in range(config.gpt_layers)
         ]
-        self._norms = (pair(gpt.gpt.ln_f), pair(gpt.final_norm))
-        self._head = pair(gpt.mel_head)
-        self._codes = self._cast(gpt.mel_embedding.weight)
-        self._positions = self._cast(gpt.mel_pos_embedding.emb.weight)
+        self._norms = (pair("gpt.ln_f"), pair("final_norm"))
+        self._head = pair("mel_head")
+        self._codes = self._cast(state["mel_embedding.weight"])
+        self._positions = self._cast(state["mel_pos_embedding.emb.weight"])
         self.rows = self._independent_rows()
 
     def _cast(self, tensor: Tensor) -> Tensor:
@@ -204,7 +198,7 @@ class TorchRunner:
         """Everything that a step does to rows together, for samples in groups of `rows`."""
         layer = self._layers[0]
         outputs = []
-        for group in samples.split(rows):
+        for group in torch.split(samples, rows):
             count = group.shape[0]
             x = F.pad(group, (0, 0, 0, rows - count))
             qkv = self._queries(layer, x)
@@ -238,20 +232,20 @@ class TorchRunner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """See `GptRunner.logits`. Each row is computed alone."""
-        return torch.cat([F.linear(row, *self._head).float() for row in hidden.split(1)])
+        return torch.cat([F.linear(row, *self._head).float() for row in torch.split(hidden, 1)])
 
     @torch.inference_mode()
     def prefill(self, slot: int, embeddings: Tensor, start: int) -> Tensor:
         """See `GptRunner.prefill`."""
         embeddings = embeddings.to(device=self.device, dtype=self.dtype)
         hidden = []
-        for x in embeddings.split(self.piece):
+        for x in torch.split(embeddings, self.piece):
             stop = start + x.shape[0]
             mask = torch.ones(x.shape[0], stop, dtype=torch.bool, device=self.device).tril(start)
             for index, layer in enumerate(self._layers):
                 q, k, v = (
-                    part.unflatten(1, (self._heads, -1)).transpose(0, 1)
-                    for part in self._queries(layer, x).chunk(3, dim=1)
+                    part.transpose(0, 1)
+                    for part in self._queries(layer, x).view(len(x), 3, self._heads, -1).unbind(1)
                 )
                 keys, values = self.cache.data[index, :, slot].unbind(0)
                 keys[:, start:stop] = k
@@ -272,9 +266,8 @@ class TorchRunner:
         count, most = slots.shape[0], self.rows[-1]
         if count > most:
             inputs = (slots, codes, code_positions, lengths)
-            parts = [
-                self.step(*group) for group in zip(*(i.split(most) for i in inputs), strict=True)
-            ]
+            groups = zip(*(torch.split(values, most) for values in inputs), strict=True)
+            parts = [self.step(*group) for group in groups]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
         rows = next(rows for rows in self.rows if rows >= count)
         x = self._codes[codes] + self._positions[code_positions]

@@ -88,7 +88,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (batch, channels, mels, frames) to the same."""
-        return x * self.fc(x.mean(dim=(2, 3)))[:, :, None, None]
+        gates: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return x * gates[:, :, None, None]
 
 
 class ResidualBlock(nn.Module):

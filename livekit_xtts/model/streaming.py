@@ -70,7 +70,7 @@ class _Reach:
 
 
 class StreamPlan:
-    """What is final when, and what decodes it, at one speed. Whole numbers only; calls are cheap."""
+    """What is final when, and what decodes it, at one speed: whole numbers only, cheap calls."""
 
     def __init__(self, config: XttsConfig, speed: float = 1.0, spare: int = 0) -> None:
         """Prepare the tables.
@@ -86,8 +86,8 @@ class StreamPlan:
         self.hop = config.output_hop_length
         self._spare = spare
         self._stretches: tuple[Stretch, ...] = stretches(config, speed)
-        self._left = [part.index.tolist() for part in self._stretches]
-        self._right = [(part.index + (part.weight > 0)).tolist() for part in self._stretches]
+        self._left = [part.left.tolist() for part in self._stretches]
+        self._right = [(part.left + (part.weight > 0)).tolist() for part in self._stretches]
         context = max(
             sum((kernel - 1) * (dilation + 1) // 2 for dilation in dilations)
             for kernel, dilations in zip(
@@ -145,8 +145,8 @@ class StreamPlan:
         if not 0 <= first <= last <= final:
             raise ValueError(f"samples {first} to {last} are not among the {final} final ones")
         if first == last:
-            ranges = tuple((0, 0, 0) for _ in self._stretches)
-            return Window(0, 0, first, last, ranges, 0, self.speed)
+            nothing = tuple((0, 0, 0) for _ in self._stretches)
+            return Window(0, 0, first, last, nothing, 0, self.speed)
         low, high = first - 3, last - 1 + 3
         for stage in reversed(self._stages):
             low, high = low - stage.context, high + stage.context

@@ -24,13 +24,13 @@ class Stretch(NamedTuple):
 
     Attributes:
         scale: Output positions per input position.
-        index: Left input of each output position.
+        left: Left input of each output position.
         weight: Share of the input right of it; 0 takes the left one alone.
         copies: Whether an utterance whose length it leaves the same is copied, not interpolated.
     """
 
     scale: float
-    index: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
     copies: bool
 
@@ -53,7 +53,7 @@ class Stretch(NamedTuple):
         """
         if self.copies and self.length(inputs) == inputs:
             return x[:, start - origin : stop - origin]
-        left = torch.from_numpy(self.index[start:stop]).to(x.device)
+        left = torch.from_numpy(self.left[start:stop]).to(x.device)
         right = (left + 1).clamp(max=inputs - 1)
         # A position that coincides with an input needs no neighbour, which may not be there yet.
         weight = torch.from_numpy(self.weight[start:stop]).to(x.device)
@@ -256,4 +256,5 @@ class HifiGan(nn.Module):
         if latents.shape[0] == 0:
             return latents.new_zeros(0)
         features = self.features(latents, speed)
-        return self(features[None], speaker_embedding[None])[0]
+        audio: Tensor = self(features[None], speaker_embedding[None])
+        return audio[0]

@@ -100,7 +100,8 @@ def _open_checkpoint(path: Path) -> Weights:
             if mapped:
                 continue
             raise ModelError(
-                f"{path} is damaged or not a PyTorch checkpoint ({_first_line(error)}): fetch it again"
+                f"{path} is damaged or not a PyTorch checkpoint ({_first_line(error)}):"
+                " fetch it again"
             ) from error
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
@@ -132,7 +133,7 @@ def _open_safetensors(path: Path, file: BinaryIO) -> Weights:
     def read(name: str) -> Tensor:
         dtype, shape, begin, end = entries[name]
         raw = torch.empty(end - begin, dtype=torch.uint8)
-        view = memoryview(raw.numpy())
+        view = memoryview(raw.numpy().data)
         file.seek(start + begin)
         done = 0
         while done < len(view):

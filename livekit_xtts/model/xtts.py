@@ -95,7 +95,7 @@ class XttsModel(nn.Module):
         config = self.config
         rate = config.input_sample_rate
         samples = samples[: rate * config.gpt_cond_len].to(self.mel_stats)
-        pieces = samples.split(rate * config.gpt_cond_chunk_len)
+        pieces = torch.split(samples, rate * config.gpt_cond_chunk_len)
         pieces = tuple(p for p in pieces if p.numel() >= rate * MIN_REFERENCE_SECONDS)
         if not pieces:
             raise VoiceError(_too_short(samples.numel() / rate))
