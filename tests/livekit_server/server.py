@@ -44,7 +44,7 @@ class LiveKitServer:
 
     url: str
     api_key: str = "devkey"
-    api_secret: str = "secret"
+    api_secret: str = "a secret as long as a signing key is"
 
     def token(self, identity: str, room: str, *, agent: bool = False) -> str:
         """A token with which `identity` may join `room`."""
@@ -122,6 +122,7 @@ def start(binary: Path, folder: Path) -> tuple[subprocess.Popen[bytes], LiveKitS
         "  use_external_ip: false\n"
         # Without an entry clients ask public STUN servers; nothing leaves the machine with this.
         f"  stun_servers: ['127.0.0.1:{port}']\n"
+        f"keys:\n  {LiveKitServer.api_key}: {LiveKitServer.api_secret}\n"
         "logging:\n"
         "  level: info\n"
     )
