@@ -1,0 +1,561 @@
+"""The engine's life: loading, readiness, refusals, failures, cancels, cloning, closing, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from livekit_xtts.engine import local, source, threads
+from livekit_xtts.engine.engine import Engine
+from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.shared import close_shared_engines, shared_engine
+from livekit_xtts.engine.source import random_voice
+from livekit_xtts.engine.stream import speak
+from livekit_xtts.model.checkpoint import save_model
+from livekit_xtts.model.xtts import XttsModel
+from livekit_xtts.speech import (
+    EngineBusyError,
+    EngineClosedError,
+    EngineFailedError,
+    InvalidRequestError,
+    ModelError,
+    ReferenceAudio,
+    SpeechChunk,
+    SpeechDone,
+    SpeechEvent,
+    SpeechFailed,
+    SpeechRequest,
+    VoiceError,
+)
+
+LONG = 30.0
+"""Seconds after which a test gives up; nothing waits that long when all is well."""
+
+
+class Inbox:
+    """A sink that another thread can wait on."""
+
+    def __init__(self) -> None:
+        self.events: list[SpeechEvent] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, event: SpeechEvent) -> None:
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def wait(self, count: int = 0) -> SpeechEvent:
+        """Wait for so many events, or for the last one; gives the latest."""
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: (
+                    (count and len(self.events) >= count)
+                    or (self.events and not isinstance(self.events[-1], SpeechChunk))
+                ),
+                LONG,
+            )
+            return self.events[-1]
+
+    def error(self) -> Exception:
+        event = self.wait()
+        assert isinstance(event, SpeechFailed), event
+        return event.error
+
+
+class HeldLoad:
+    """Loading that waits for the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go, self.begun = threading.Event(), threading.Event()
+        load = source.load
+
+        def held(*arguments: Any, **options: Any) -> Any:
+            self.begun.set()
+            assert self.go.wait(LONG)
+            return load(*arguments, **options)
+
+        monkeypatch.setattr(source, "load", held)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Any:
+    hold = HeldLoad(monkeypatch)
+    yield hold
+    hold.go.set()
+
+
+def ids(seed: int = 0, **changes: Any) -> SpeechRequest:
+    return SpeechRequest(**{"text": "", "ids": (5, 6, 7), "seed": seed, "max_codes": 6, **changes})
+
+
+def test_it_is_an_engine_and_speaks(engines: Any) -> None:
+    engine = engines()
+    assert isinstance(engine, Engine) and not engine.ready and engine.info.fingerprint == ""
+    engine.load()
+    assert engine.ready
+    inbox = Inbox()
+    task = engine.submit(ids(), inbox)
+    done = inbox.wait()
+    assert isinstance(done, SpeechDone) and len(done.codes) == 6 and not done.stopped
+    assert 0 <= done.queued_s <= done.first_audio_s <= done.total_s
+    assert task.done and engine.occupancy() == 0.0
+    chunks = [event for event in inbox.events if isinstance(event, SpeechChunk)]
+    assert chunks[0].audio.dtype == np.float32 and chunks[-1].final
+    assert sum(chunk.audio.size for chunk in chunks) == done.samples
+
+
+def test_a_request_starts_the_engine_and_waits_for_it(engines: Any, held: HeldLoad) -> None:
+    engine = engines()
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    assert held.begun.wait(LONG) and not engine.ready and not inbox.events
+    assert engine.occupancy() == 1 / 8
+    held.go.set()
+    assert isinstance(inbox.wait(), SpeechDone)
+
+
+def test_start_returns_at_once_and_load_has_a_budget(engines: Any, held: HeldLoad) -> None:
+    engine = engines()
+    engine.start()
+    engine.start()
+    with pytest.raises(TimeoutError, match="goes on"):
+        engine.load(timeout=0.01)
+    held.go.set()
+    engine.load()
+    assert engine.ready
+
+
+def test_requests_do_not_wait_beyond_the_loading_budget(engines: Any, held: HeldLoad) -> None:
+    engine = engines(load_timeout=0.05)
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    error = inbox.error()
+    assert isinstance(error, EngineBusyError) and error.retryable
+    held.go.set()
+    engine.load(LONG)
+    second = Inbox()
+    engine.submit(ids(), second)
+    assert isinstance(second.wait(), SpeechDone)
+
+
+def test_cancel_while_loading(engines: Any, held: HeldLoad) -> None:
+    engine = engines()
+    inbox = Inbox()
+    engine.submit(ids(), inbox).cancel()
+    done = inbox.wait()
+    assert isinstance(done, SpeechDone) and done.cancelled
+    assert engine.occupancy() == 0.0
+
+
+def test_a_missing_model_is_told_to_everybody(engines: Any, tmp_path: Path) -> None:
+    engine = engines(tmp_path / "nowhere")
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    assert isinstance(inbox.error(), ModelError)
+    with pytest.raises(ModelError, match="nowhere"):
+        engine.load()
+    with pytest.raises(ModelError, match="nowhere"):
+        engine.submit(ids(), inbox)
+    with pytest.raises(ModelError, match="nowhere"):
+        engine.clone([noise(1.0)]).result(LONG)
+
+
+def test_loading_that_breaks_otherwise_is_a_model_error(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*arguments: Any, **options: Any) -> Any:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(source, "load", explode)
+    with pytest.raises(ModelError, match="no memory"):
+        engines().load()
+
+
+def test_a_device_that_is_not_there(engines: Any) -> None:
+    with pytest.raises(ModelError, match="cuda:77"):
+        engines(device="cuda:77").load()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"profile": "fast"}, {"slots": 0}, {"queue": -1}, {"threads": 0}],
+    ids=str,
+)
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=next(iter(options))):
+        LocalEngine("random-small", **options)
+
+
+def test_more_than_slots_and_queue_is_refused_at_once(engines: Any, held: HeldLoad) -> None:
+    engine = engines(slots=2, queue=1)
+    inboxes = [Inbox() for _ in range(3)]
+    tasks = [engine.submit(ids(seed), inbox) for seed, inbox in enumerate(inboxes)]
+    assert engine.occupancy() == 1.5
+    with pytest.raises(EngineBusyError) as caught:
+        engine.submit(ids(), Inbox())
+    assert caught.value.retryable
+    tasks[0].cancel()
+    inboxes[0].wait()
+    engine.submit(ids(), again := Inbox())
+    held.go.set()
+    assert all(isinstance(inbox.wait(), SpeechDone) for inbox in (*inboxes, again))
+
+
+def test_bad_requests_fail_alone_and_say_why(engines: Any, small_model: XttsModel) -> None:
+    engine = engines()
+    voice = random_voice(small_model)
+    cases = [
+        (ids(language="xx", ids=None, text="Hello."), InvalidRequestError, "xx"),
+        (ids(ids=None, text=" … "), InvalidRequestError, "nothing"),
+        (ids(ids=(5,) * 401), InvalidRequestError, "401"),
+        (ids(ids=(5, 99_999)), InvalidRequestError, "99999"),
+        (ids(ids=None, text="long " * 200), InvalidRequestError, "too long"),
+        (ids(voice=replace(voice, model="0" * 64)), VoiceError, "another model"),
+        (ids(voice=replace(voice, latents=voice.latents[:5])), VoiceError, "shapes"),
+        (ids(voice=replace(voice, latents=voice.latents * np.nan)), VoiceError, "not finite"),
+    ]
+    inboxes = [Inbox() for _ in cases]
+    good = Inbox()
+    engine.submit(ids(), good)
+    for (request, _, _), inbox in zip(cases, inboxes, strict=True):
+        engine.submit(request, inbox)
+    for (_, kind, words), inbox in zip(cases, inboxes, strict=True):
+        error = inbox.error()
+        assert isinstance(error, kind) and words in str(error)
+        assert not error.retryable
+    assert isinstance(good.wait(), SpeechDone)
+
+
+def test_text_is_spoken_with_the_stand_in_vocabulary(engines: Any) -> None:
+    engine = engines("random-small")
+    inbox = Inbox()
+    engine.submit(SpeechRequest("Hello there.", seed=1), inbox)
+    done = inbox.wait()
+    assert isinstance(done, SpeechDone)
+    # Random weights never stop: the budget follows from the text, here about 1.1 s.
+    assert len(done.codes) == 25 and not done.stopped
+
+
+def test_a_failed_step_is_retryable_and_the_engine_goes_on(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines()
+    engine.load()
+    runner = engine._machine.runner
+    step = runner.step
+
+    def explode(*arguments: Any) -> Any:
+        monkeypatch.setattr(runner, "step", step)
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(runner, "step", explode)
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    error = inbox.error()
+    assert isinstance(error, EngineFailedError) and error.retryable
+    assert isinstance(error.__cause__, torch.OutOfMemoryError)
+    engine.submit(ids(), again := Inbox())
+    assert isinstance(again.wait(), SpeechDone)
+
+
+def test_closing_ends_everything_in_bounded_time(engines: Any) -> None:
+    engine = engines(slots=1)
+    engine.load()
+    inboxes = [Inbox() for _ in range(3)]
+    for seed, inbox in enumerate(inboxes):
+        engine.submit(ids(seed, max_codes=602), inbox)
+    inboxes[0].wait(count=1)
+    engine.close()
+    engine.close()
+    for inbox in inboxes:
+        assert isinstance(inbox.error(), EngineClosedError)
+    assert engine._thread is not None and not engine._thread.is_alive()
+    assert not engine.ready and engine._machine is None
+    for call in (lambda: engine.submit(ids(), Inbox()), engine.load):
+        with pytest.raises(EngineClosedError):
+            call()
+    with pytest.raises(EngineClosedError):
+        engine.clone([noise(1.0)]).result(LONG)
+
+
+def test_closing_does_not_wait_for_a_loading_that_hangs(engines: Any, held: HeldLoad) -> None:
+    engine = engines()
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    future = engine.clone([noise(1.0)])
+    assert held.begun.wait(LONG)
+    engine.close(timeout=LONG)
+    assert isinstance(inbox.error(), EngineClosedError)
+    with pytest.raises(EngineClosedError):
+        future.result(LONG)
+    assert not engine._thread.is_alive()
+
+
+def test_closing_does_not_wait_for_a_step_that_hangs(engines: Any) -> None:
+    engine = engines()
+    engine.load()
+    stuck, release = threading.Event(), threading.Event()
+
+    def hang(*arguments: Any) -> Any:
+        stuck.set()
+        release.wait(LONG)
+        raise RuntimeError("too late")
+
+    engine._machine.runner.step = hang
+    inbox = Inbox()
+    engine.submit(ids(), inbox)
+    assert stuck.wait(LONG)
+    engine.close(timeout=0.05)
+    assert isinstance(inbox.error(), EngineClosedError)
+    release.set()
+    engine._thread.join(LONG)
+    assert len(inbox.events) == 1, "nothing follows the last event"
+
+
+def noise(seconds: float, rate: int = 22_050, level: float = 0.1) -> ReferenceAudio:
+    generator = np.random.default_rng(0)
+    samples = generator.standard_normal(round(seconds * rate)).astype(np.float32) * level
+    return ReferenceAudio(samples, rate)
+
+
+def test_cloning_goes_on_beside_requests(engines: Any) -> None:
+    """Steps are made between the beginning and the end of a cloning."""
+    engine = engines()
+    engine.load()
+    model, steps = engine._machine.model, engine._machine.scheduler.counters
+    begun, release = threading.Event(), threading.Event()
+    clone = model.clone
+
+    def held_clone(*arguments: Any) -> Any:
+        begun.set()
+        assert release.wait(LONG)
+        return clone(*arguments)
+
+    engine._machine.model.clone = held_clone
+    try:
+        future = engine.clone([noise(1.0)], name="anna")
+        assert begun.wait(LONG)
+        before = steps.steps
+        engine.submit(ids(max_codes=12), inbox := Inbox())
+        assert isinstance(inbox.wait(), SpeechDone)
+        assert steps.steps >= before + 11 and not future.done()
+        release.set()
+        voice = future.result(LONG)
+    finally:
+        del engine._machine.model.clone
+    assert voice.name == "anna" and voice.model == engine.info.fingerprint
+    assert voice.latents.shape == (32, 64) and len(voice.fingerprint) == 64
+    engine.submit(ids(voice=voice), spoken := Inbox())
+    assert isinstance(spoken.wait(), SpeechDone)
+
+
+def test_closing_gives_up_a_cloning(engines: Any) -> None:
+    engine = engines()
+    engine.load()
+    begun, release = threading.Event(), threading.Event()
+    engine._machine.clone = lambda *a: (begun.set(), release.wait(LONG))
+    engine._cloner._make = engine._machine.clone
+    running, queued = engine.clone([noise(1.0)]), engine.clone([noise(1.0)])
+    assert begun.wait(LONG)
+    engine.close()
+    for future in (running, queued):
+        with pytest.raises(EngineClosedError):
+            future.result(LONG)
+    release.set()
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ([], "no reference"),
+        ([noise(0.2)], "too short"),
+        ([noise(1.0, level=0.0)], "silent"),
+        ([noise(1.0, level=np.nan)], "not finite"),
+        ([ReferenceAudio(np.zeros((2, 30_000), np.float32), 22_050)], "mono"),
+        ([ReferenceAudio(np.zeros(30_000, np.float32), 0)], "rate"),
+        ([ReferenceAudio(np.zeros(700_000, np.float32), 1_000)], "longer"),
+    ],
+)
+def test_references_that_cannot_be_used(engines: Any, reference: Any, words: str) -> None:
+    with pytest.raises(VoiceError, match=words):
+        engines().clone(reference).result(LONG)
+
+
+def test_cloning_that_breaks_leaves_the_next_one_alone(engines: Any) -> None:
+    engine = engines()
+    engine.load()
+    make = engine._machine.clone
+
+    def explode(*arguments: Any) -> Any:
+        engine._cloner._make = make
+        raise RuntimeError("broken")
+
+    engine._cloner._make = explode
+    with pytest.raises(EngineFailedError, match="broken"):
+        engine.clone([noise(1.0)]).result(LONG)
+    assert engine.clone([noise(1.0)]).result(LONG)
+
+
+def test_a_folder_without_vocabulary_speaks_ids_alone(
+    engines: Any, small_model: XttsModel, tmp_path: Path
+) -> None:
+    save_model(small_model, tmp_path / "anna")
+    engine = engines(tmp_path / "anna")
+    engine.load()
+    assert engine.info.model == "anna"
+    voice = engine.clone([noise(1.0)]).result(LONG)
+    cases = [
+        (ids(voice=voice), None, ""),
+        (ids(voice=voice, ids=None, text="Hello."), ModelError, "vocab.json"),
+        (ids(), VoiceError, "no voice"),
+    ]
+    for request, kind, words in cases:
+        engine.submit(request, inbox := Inbox())
+        if kind is None:
+            assert isinstance(inbox.wait(), SpeechDone)
+        else:
+            assert isinstance(inbox.error(), kind) and words in str(inbox.error())
+
+
+def test_no_model_is_the_bundled_one_or_a_random_one_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source, "BUNDLED", tmp_path)
+    monkeypatch.setattr(source, "_warned", threading.Event())
+    with caplog.at_level(logging.WARNING):
+        assert source.chosen(None) == source.chosen(None) == "random-small"
+    assert len(caplog.records) == 1
+    (tmp_path / "model.safetensors").touch()
+    assert source.chosen(None) == tmp_path
+
+
+def test_one_engine_for_the_same_model() -> None:
+    try:
+        first = shared_engine("random-small", "cpu", "fp32", threads=1)
+        assert first is shared_engine("random-small", "cpu", "fp32", threads=1)
+        assert first is not shared_engine("random-small", "cpu", "fp32", threads=2)
+        assert first._thread is None, "nothing runs before it is used"
+        first.close()
+        assert first is not shared_engine("random-small", "cpu", "fp32", threads=1)
+    finally:
+        close_shared_engines()
+
+
+async def test_events_reach_an_event_loop(engines: Any) -> None:
+    engine = engines()
+    async with aclosing(speak(engine, ids(max_codes=20))) as chunks:
+        audio = [chunk async for chunk in chunks]
+    assert len(audio) > 1 and audio[-1].final
+    with pytest.raises(InvalidRequestError):
+        async for _ in speak(engine, ids(ids=())):
+            pass
+
+
+async def test_leaving_the_iteration_cancels(engines: Any) -> None:
+    engine = engines()
+    async with aclosing(speak(engine, ids(max_codes=602))) as chunks:
+        async for _ in chunks:
+            break
+    for _ in range(1000):
+        if engine.occupancy() == 0.0:
+            break
+        await asyncio.sleep(0.01)
+    assert engine.occupancy() == 0.0
+
+
+def test_a_loop_that_has_gone_is_a_cancel(engines: Any) -> None:
+    engine = engines()
+    engine.load()
+    loop = asyncio.new_event_loop()
+    loop.close()
+    task = engine.submit(
+        ids(max_codes=602), lambda event: loop.call_soon_threadsafe(print) and None
+    )
+    engine.submit(ids(), inbox := Inbox())
+    assert isinstance(inbox.wait(), SpeechDone)
+    engine.close()
+    assert task.done
+
+
+def test_threads_of_the_host_stay_as_they_are(engines: Any) -> None:
+    before = torch.get_num_threads()
+    engine = engines(threads=before + 1)
+    engine.load()
+    inner: list[int] = []
+    tick = engine._machine.scheduler.tick
+    engine._machine.scheduler.tick = lambda: (inner.append(torch.get_num_threads()), tick())[1]
+    engine.submit(ids(), inbox := Inbox())
+    inbox.wait()
+    later: list[int] = []
+    other = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert torch.get_num_threads() == before and later == [before]
+    assert inner[0] == before + 1
+
+
+def test_priority_is_lowered_only_where_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads.sys, "platform", "win32")
+    assert not threads.lower_priority()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert threads.available() >= 1
+
+
+def test_an_engine_belongs_to_its_process(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines()
+    engine.load()
+    monkeypatch.setattr(local.os, "getpid", lambda: -1)
+    with pytest.raises(EngineClosedError, match="fork"):
+        engine.submit(ids(), Inbox())
+
+
+def test_nothing_is_left_after_closing(small_model: XttsModel) -> None:
+    engine = LocalEngine(small_model, threads=1)
+    engine.load()
+    machine = weakref.ref(engine._machine)
+    engine.close()
+    gc.collect()
+    assert machine() is None
+    alive = [t.name for t in threading.enumerate() if t.name.startswith("xtts")]
+    assert "xtts-load" not in alive
+
+
+def test_making_an_engine_imports_no_torch_and_starts_no_thread() -> None:
+    code = (
+        "import sys, threading\n"
+        "from livekit_xtts.engine.shared import shared_engine\n"
+        "from livekit_xtts.engine.stream import speak\n"
+        "shared_engine('random-small')\n"
+        "assert 'torch' not in sys.modules and threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_process_with_a_running_engine_ends() -> None:
+    code = (
+        "import threading\n"
+        "from livekit_xtts.engine.local import LocalEngine\n"
+        "from livekit_xtts.speech import SpeechRequest\n"
+        "engine = LocalEngine('random-small', threads=1)\n"
+        "engine.load()\n"
+        "heard = threading.Event()\n"
+        "engine.submit(SpeechRequest('', ids=(5,)), lambda event: heard.set())\n"
+        "assert heard.wait(60)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
