@@ -81,8 +81,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (..., width) to the same."""
-        unit: Tensor = F.normalize(x, dim=-1)
-        return unit * (x.shape[-1] ** 0.5) * self.gamma
+        scaled: Tensor = F.normalize(x, dim=-1) * (x.shape[-1] ** 0.5) * self.gamma
+        return scaled
 
 
 class PerceiverAttention(nn.Module):
