@@ -132,9 +132,11 @@ def test_streamed_audio_equals_the_one_shot_decode(machine: Machine) -> None:
                 hidden, torch.tensor(voice.speaker_embedding), request.speed
             )
         streamed = np.frombuffer(listener.audio, np.float32)
-        assert len(whole) == len(streamed) == stream_plan(
-            machine.model.config, request.speed
-        ).samples(len(hidden))
+        assert (
+            len(whole)
+            == len(streamed)
+            == stream_plan(machine.model.config, request.speed).samples(len(hidden))
+        )
         peak = float(np.abs(streamed).max())
         assert peak > 0.05
         # Another order of sums in attention and convolutions; 1e-4 is the limit for waveforms.

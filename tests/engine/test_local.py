@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from livekit_xtts.engine import local, source, threads
+from livekit_xtts.engine import life, source, threads
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
@@ -467,13 +467,13 @@ async def test_events_reach_an_event_loop(engines: Any) -> None:
 
 async def test_leaving_the_iteration_cancels(engines: Any) -> None:
     engine = engines()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    on_end = engine._on_end
+    engine._on_end = lambda job: (on_end(job), loop.call_soon_threadsafe(ended.set))
     async with aclosing(speak(engine, ids(max_codes=602))) as chunks:
         async for _ in chunks:
             break
-    for _ in range(1000):
-        if engine.occupancy() == 0.0:
-            break
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(ended.wait(), LONG)
     assert engine.occupancy() == 0.0
 
 
@@ -515,12 +515,10 @@ def test_priority_is_lowered_only_where_that_exists(monkeypatch: pytest.MonkeyPa
     assert threads.available() >= 1
 
 
-def test_an_engine_belongs_to_its_process(
-    engines: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_belongs_to_its_process(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engines()
     engine.load()
-    monkeypatch.setattr(local.os, "getpid", lambda: -1)
+    monkeypatch.setattr(life.os, "getpid", lambda: -1)
     with pytest.raises(EngineClosedError, match="fork"):
         engine.submit(ids(), Inbox())
 

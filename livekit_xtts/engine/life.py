@@ -1,0 +1,347 @@
+"""What engines with a model in this process share: one daemon thread, and a life around it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from livekit_xtts.engine.cloner import Cloner
+from livekit_xtts.engine.engine import Sink
+from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.threads import available, use_threads
+from livekit_xtts.speech import (
+    EngineBusyError,
+    EngineClosedError,
+    EngineInfo,
+    ModelError,
+    ReferenceAudio,
+    SpeechError,
+    SpeechRequest,
+    Voice,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Schedules(Protocol):
+    """What the engine's thread drives; see `scheduler.Scheduler`."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a request."""
+        ...
+
+    def cancel(self, job: Job) -> None:
+        """Note a cancelled request."""
+        ...
+
+    def tick(self) -> bool:
+        """Do one piece of work; False when there was none."""
+        ...
+
+    def close(self) -> None:
+        """End every request with `EngineClosedError`."""
+        ...
+
+
+class Machinery(Protocol):
+    """A loaded model, warm, ready to be driven."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is."""
+        ...
+
+    @property
+    def scheduler(self) -> Schedules:
+        """What makes the speech."""
+        ...
+
+    def clone(self, references: Sequence[ReferenceAudio], name: str) -> Voice:
+        """Compute a voice, on a thread of its own."""
+        ...
+
+    def describe(self) -> str:
+        """Figures for the log."""
+        ...
+
+
+class ThreadedEngine:
+    """An engine whose model is driven by one daemon thread. Subclasses load and assemble it.
+
+    Nothing is loaded, and no thread started, before `start()`, `load()` or the first request. An
+    engine that has started belongs to its process: a forked child makes its own, and may do so
+    only if the parent has not run one (a child of a process with parallel torch work behind it can
+    hang).
+
+    Args:
+        info: What is known before loading.
+        threads: CPU threads of torch's work on the engine's thread; None for torch's own number.
+        load_timeout: Seconds that loading may take; then waiting requests fail, loading goes on.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        *,
+        threads: int | None = None,
+        load_timeout: float = 300.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if info.slots < 1 or info.queue < 0:
+            raise ModelError(
+                f"slots={info.slots} and queue={info.queue}: use 1 or more, and 0 or more"
+            )
+        if threads is not None and threads < 1:
+            raise ModelError(f"threads={threads}: use 1 or more, or None")
+        self._info = info
+        self._threads = threads
+        self._load_timeout = load_timeout
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._settled = threading.Event()
+        self._jobs: set[Job] = set()
+        self._inbox: deque[Job] = deque()
+        self._cancelled: deque[Job] = deque()
+        self._cloner = Cloner()
+        self._machine: Any = None
+        self._loaded: Any = None
+        self._error: SpeechError | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    # ---- what subclasses say --------------------------------------------------------------
+
+    def _load(self) -> Any:
+        """Load from disk, on a thread of its own; what is returned goes to `_assemble`."""
+        raise NotImplementedError
+
+    def _assemble(self, loaded: Any) -> Machinery:
+        """Put everything together and warm it up, on the engine's thread."""
+        raise NotImplementedError
+
+    # ---- the contract ---------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the engine is; before loading, what is known without it (no fingerprint)."""
+        return self._info
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request submitted now starts without waiting for loading or warm-up."""
+        return self._machine is not None and not self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def start(self) -> None:
+        """Begin loading in the background and return at once; repeated calls do nothing."""
+        with self._lock:
+            self._check_process()
+            if self._thread is not None or self._closed:
+                return
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, name="xtts-engine", daemon=True)
+            self._thread.start()
+        atexit.register(_close, weakref.ref(self))
+
+    def load(self, timeout: float | None = None) -> None:
+        """See `Engine.load`."""
+        self.start()
+        budget = self._load_timeout if timeout is None else timeout
+        if not self._settled.wait(budget):
+            raise TimeoutError(
+                f"model {self._info.model!r} is not loaded after {budget:g} s; loading goes on"
+            )
+        self._check_open()
+
+    def submit(self, request: SpeechRequest, sink: Sink) -> Job:
+        """See `Engine.submit`."""
+        with self._lock:
+            self._check_process()
+            self._check_open()
+            most = self._info.slots + self._info.queue
+            if len(self._jobs) >= most:
+                raise EngineBusyError(
+                    f"all {self._info.slots} slots and {self._info.queue} places in the"
+                    " queue are taken; try again, or give the engine more slots"
+                )
+            job = Job(request, sink, self._clock, self._on_cancel, self._on_end)
+            self._jobs.add(job)
+            self._inbox.append(job)
+        self._wake.set()
+        self.start()
+        return job
+
+    def clone(self, reference: Sequence[ReferenceAudio], *, name: str = "voice") -> Future[Voice]:
+        """See `Engine.clone`; waits for the model, on a thread of its own."""
+        self.start()
+        return self._cloner.submit(reference, name)
+
+    def occupancy(self) -> float:
+        """Share of the slots that are taken, waiting requests included; may pass 1."""
+        return len(self._jobs) / self._info.slots
+
+    def close(self, timeout: float = 5.0) -> None:
+        """See `Engine.close`. A loading that does not end is left behind, its result dropped."""
+        with self._lock:
+            self._closed = True
+        self._wake.set()
+        self._settled.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        self._cloner.close()
+        # Whatever the engine's thread did not get to.
+        self._fail_all(EngineClosedError("the engine was closed"))
+
+    # ---- bookkeeping ----------------------------------------------------------------------
+
+    def _check_process(self) -> None:
+        if self._thread is not None and self._pid != os.getpid():
+            raise EngineClosedError(
+                "this engine was started in another process (before a fork): make one here"
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineClosedError("the engine is closed")
+        if self._error is not None:
+            raise self._error
+
+    def _on_cancel(self, job: Job) -> None:
+        self._cancelled.append(job)
+        self._wake.set()
+
+    def _on_end(self, job: Job) -> None:
+        self._jobs.discard(job)
+
+    def _fail_all(self, error: SpeechError) -> None:
+        for job in list(self._jobs):
+            job.fail(error)
+
+    # ---- the engine's thread --------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._wait_for_model()
+            if self._closed:
+                return
+            if self._loaded is not None:
+                machine = self._set_up(self._loaded)
+                self._loaded = None
+                self._serve(machine)
+        except SpeechError as error:
+            self._give_up(error)
+        except Exception as error:
+            logger.exception("the engine ended unexpectedly")
+            failure = ModelError(f"the engine cannot run: {error}")
+            failure.__cause__ = error
+            self._give_up(failure)
+        finally:
+            self._end()
+
+    def _give_up(self, error: SpeechError) -> None:
+        with self._lock:
+            self._error = error
+        self._settled.set()
+        self._fail_all(error)
+        self._cloner.close(error)
+
+    def _end(self) -> None:
+        self._machine = None
+        if self._closed:
+            self._cloner.close()
+            self._fail_all(EngineClosedError("the engine was closed"))
+
+    def _wait_for_model(self) -> None:
+        """Load on a thread of its own, so that cancels and `close` need not wait for the disk."""
+        threading.Thread(target=self._load_model, name="xtts-load", daemon=True).start()
+        deadline = self._clock() + self._load_timeout
+        told = False
+        while not self._closed and self._loaded is None and self._error is None:
+            left = deadline - self._clock()
+            self._wake.wait(max(0.0, left) if not told else None)
+            self._wake.clear()
+            self._reap_waiting()
+            if not told and self._clock() >= deadline and self._loaded is None:
+                told = True
+                self._fail_all(
+                    EngineBusyError(
+                        f"model {self._info.model!r} is not loaded after {self._load_timeout:g} s;"
+                        " loading goes on, try again later"
+                    )
+                )
+        if self._error is not None:
+            raise self._error
+
+    def _load_model(self) -> None:
+        try:
+            self._loaded = self._load()
+        except SpeechError as error:
+            self._error = error
+        except Exception as error:
+            logger.debug("loading failed", exc_info=True)
+            failure = ModelError(f"model {self._info.model!r} cannot be loaded: {error}")
+            failure.__cause__ = error
+            self._error = failure
+        self._wake.set()
+
+    def _set_up(self, loaded: Any) -> Machinery:
+        if self._threads is not None:
+            use_threads(self._threads)
+        began = self._clock()
+        machine = self._assemble(loaded)
+        self._info = machine.info
+        self._machine = machine
+        self._cloner.begin(machine.clone)
+        self._settled.set()
+        logger.info(
+            "%s is ready on %s in %s: %d slots, %s",
+            machine.info.model,
+            machine.info.device,
+            machine.info.precision,
+            machine.info.slots,
+            machine.describe(),
+            extra={"setup_s": round(self._clock() - began, 3), "processors": available()},
+        )
+        return machine
+
+    def _serve(self, machine: Machinery) -> None:
+        scheduler = machine.scheduler
+        while not self._closed:
+            self._wake.clear()
+            while self._inbox:
+                scheduler.submit(self._inbox.popleft())
+            while self._cancelled:
+                scheduler.cancel(self._cancelled.popleft())
+            if not scheduler.tick():
+                self._wake.wait()
+        scheduler.close()
+
+    def _reap_waiting(self) -> None:
+        while self._cancelled:
+            job = self._cancelled.popleft()
+            if not job.done:
+                job.finish()
+        self._inbox = deque(job for job in self._inbox if not job.done)
+
+
+def _close(engine: Any) -> None:
+    """At the interpreter's end: a thread inside torch must not outlive it."""
+    found = engine()
+    if found is not None:
+        found.close(2.0)
