@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from livekit_xtts.engine.engine import Engine
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's voices, models or settings."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("LIVEKIT_XTTS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LIVEKIT_XTTS_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def small_engine() -> Iterator[Engine]:
+    """The real engine with a small random model, loaded once for all tests that may share it."""
+    from livekit_xtts.engine.local import LocalEngine
+
+    engine = LocalEngine("random-small", device="cpu")
+    engine.load()
+    yield engine
+    engine.close()

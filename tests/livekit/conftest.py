@@ -14,11 +14,11 @@ from tests.fake_engine import FakeEngine
 
 
 @pytest.fixture(autouse=True)
-async def nothing_left_running() -> AsyncIterator[None]:
-    """Fails a test that leaves a task or a thread behind."""
+async def nothing_left_running() -> AsyncIterator[set[threading.Thread]]:
+    """Fails a test that leaves a task or a thread behind; yields the threads that may stay."""
     threads = set(threading.enumerate())
     tasks = asyncio.all_tasks()
-    yield
+    yield threads
     for _ in range(5):
         await asyncio.sleep(0)
     tasks.add(asyncio.current_task())  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ async def nothing_left_running() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def make_engine(nothing_left_running: None) -> Iterator[Callable[..., FakeEngine]]:
+def make_engine(nothing_left_running: object) -> Iterator[Callable[..., FakeEngine]]:
     """Makes fake engines and closes them."""
     engines: list[FakeEngine] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from livekit.agents.voice import io
 
 from livekit import rtc
 from livekit_xtts.audio import from_pcm16
+from livekit_xtts.engine.engine import Engine, Sink, SpeechTask
+from livekit_xtts.speech import SpeechRequest
 
-ONCE = APIConnectOptions(max_retry=0, timeout=5.0)
+ONCE = APIConnectOptions(max_retry=0, timeout=60.0)
 LONG = (
     "The quick brown fox jumps over the lazy dog, and then it rests for a while in the shade."
     " Nobody had expected that. The dog looks up, yawns, and goes back to sleep; it has seen a"
@@ -61,6 +64,25 @@ def timed(events: list[agents_tts.SynthesizedAudio]) -> list[tuple[str, float]]:
         for event in events
         for text in event.frame.userdata.get("lk.timed_transcripts", [])
     ]
+
+
+class Capped:
+    """An engine with a small budget of codes: random weights never stop by themselves.
+
+    Args:
+        engine: The real one.
+        codes: Most codes of a request.
+    """
+
+    def __init__(self, engine: Engine, codes: int = 8) -> None:
+        self._engine = engine
+        self._codes = codes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def submit(self, request: SpeechRequest, sink: Sink) -> SpeechTask:
+        return self._engine.submit(replace(request, max_codes=self._codes), sink)
 
 
 async def words(*pieces: str) -> AsyncIterator[str]:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
 from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APITimeoutError
 
-from livekit_xtts.engine.engine import Engine
 from livekit_xtts.speech import EngineFailedError
 from livekit_xtts.tts import TTS
 from tests.fake_engine import FakeEngine, Script
-from tests.livekit.helpers import LONG, ONCE, Watched, samples, spoken
-
-REAL = importlib.util.find_spec("livekit_xtts.engine.local") is not None
+from tests.livekit.helpers import LONG, ONCE, Capped, Watched, samples, spoken
 
 
-@pytest.fixture(scope="module")
-def real_engine() -> Iterator[Engine]:
-    """A small random model in the real engine, for the whole module."""
-    from livekit_xtts.engine.local import LocalEngine
-
-    engine = LocalEngine("random-small", device="cpu")
-    engine.load()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(
-    params=["fake", pytest.param("real", marks=pytest.mark.skipif(not REAL, reason=""))]
-)
-def any_tts(request: pytest.FixtureRequest, make_engine: Callable[..., FakeEngine]) -> TTS:
-    if request.param == "real":
-        return TTS(engine=request.getfixturevalue("real_engine"), cache=False, seed=1)
-    return TTS(engine=make_engine(), cache=False)
+@pytest.fixture(params=["fake", "real"])
+def any_tts(
+    request: pytest.FixtureRequest,
+    make_engine: Callable[..., FakeEngine],
+    nothing_left_running: set[threading.Thread],
+) -> TTS:
+    """On the fake engine, and on a real one with a small random model."""
+    if request.param == "fake":
+        return TTS(engine=make_engine(), cache=False)
+    engine = Capped(request.getfixturevalue("small_engine"))
+    nothing_left_running.update(threading.enumerate())
+    return TTS(engine=engine, cache=False, seed=1)
 
 
 @pytest.fixture
