@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import Run, runner
 from tests.cli.hub import Hub
+from tests.fake_engine import FakeEngine
+from tests.reuse.recordings import buzz, wav
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +61,28 @@ def hub(published: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     yield hub
     hub.close()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """What every command speaks with."""
+    engine = FakeEngine()
+    monkeypatch.setattr("livekit_xtts.cli.settings.create_engine", lambda model, settings: engine)
+    close = engine.close
+    monkeypatch.setattr(engine, "close", lambda: None)  # the next command speaks with it too
+    yield engine
+    close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command."""
+    return runner(capsys)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A recording to clone from."""
+    path = tmp_path / "anna.wav"
+    path.write_bytes(wav(buzz()))
+    return path
