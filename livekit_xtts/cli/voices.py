@@ -46,8 +46,7 @@ def add(
         list[Path], typer.Argument(help="Recordings of one speaker, 10 to 30 s in all.")
     ],
     settings: Settings,
-    overwrite: _with_library = partial(with_settings, only=LIBRARY_OPTIONS)
-_Overwrite = False,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Clone a voice from recordings and keep it under a name."""
     with opened_library(settings) as (_, library), status("cloning the voice"):
@@ -69,8 +68,7 @@ def export(
     name: _Name,
     target: Annotated[Path, typer.Argument(help="File or folder to write to.")],
     settings: Settings,
-    overwrite: _with_library = partial(with_settings, only=LIBRARY_OPTIONS)
-_Overwrite = False,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Write a voice to a file, for another machine with the same model."""
     with opened_library(settings) as (_, library), status("loading the model"):
@@ -83,8 +81,7 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A voice file written by export.")],
     settings: Settings,
     name: Annotated[str | None, typer.Option("--name", help="Keep it under another name.")] = None,
-    overwrite: _with_library = partial(with_settings, only=LIBRARY_OPTIONS)
-_Overwrite = False,
+    overwrite: _Overwrite = False,
 ) -> None:
     """Take an exported voice into the library."""
     with opened_library(settings) as (_, library):
