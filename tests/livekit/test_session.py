@@ -1,0 +1,237 @@
+"""In an `AgentSession`: turns, interruptions, pauses, pre-emptive turns, transcripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from livekit.agents import Agent, AgentSession
+from livekit.agents import tts as agents_tts
+
+from livekit_xtts.parts import UNSPEAKABLE_S
+from livekit_xtts.tts import TTS
+from tests.fake_engine import FOREVER, FakeEngine, Script
+from tests.livekit.helpers import LONG, ONCE, Output, Watched, samples, spoken, timed, words
+
+
+@asynccontextmanager
+async def session_with(
+    tts: agents_tts.TTS, *, hold: bool = False, **settings: Any
+) -> AsyncIterator[tuple[AgentSession, Output]]:
+    """A session without ears or a model of language, into an output of ours."""
+    session = AgentSession(tts=tts, vad=None, turn_handling={"turn_detection": None}, **settings)
+    output = Output(hold=hold)
+    session.output.audio = output
+    await session.start(Agent(instructions="speak"))
+    try:
+        yield session, output
+    finally:
+        await session.aclose()
+
+
+def said(session: AgentSession) -> list[str]:
+    return [item.text_content for item in session.history.items if item.type == "message"]
+
+
+async def test_a_turn_is_spoken_whole(engine: FakeEngine, tts: TTS) -> None:
+    async with session_with(tts) as (session, output):
+        await session.say(LONG)
+        assert said(session) == [LONG]
+    heard = samples(output.segments[0])
+    spoken_s = sum(engine.expected(request).size for request in engine.requests)
+    assert heard.size >= spoken_s
+    assert output.interrupted == [False]
+
+
+async def test_text_that_is_still_written_is_spoken(engine: FakeEngine, tts: TTS) -> None:
+    async with session_with(tts) as (session, _):
+        await session.say(words("Hello", " there", ", my", " friend", ". How are", " you?"))
+        assert said(session) == ["Hello there, my friend. How are you?"]
+    assert "".join(request.text for request in engine.requests).startswith("Hello there")
+
+
+async def test_dots_alone_do_not_fail_a_turn(engine: FakeEngine, tts: TTS) -> None:
+    watched = Watched(tts)
+    async with session_with(tts) as (session, output):
+        await session.say("...")
+    assert samples(output.segments[0]).size == pytest.approx(UNSPEAKABLE_S * 24_000, abs=2)
+    assert not watched.errors
+
+
+async def test_an_interruption_ends_the_work_and_the_next_turn_starts_at_once(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    engine = make_engine(signal="tone", hertz=300.0, script=Script(gated=True))
+    tts = TTS(engine=engine, cache=False, streaming=True)
+    watched = Watched(tts)
+    async with session_with(tts, hold=True) as (session, output):
+        first = session.say("The first turn is long enough to be interrupted in the middle.")
+        engine.allow(4)
+        await output.until(0.2)
+        await first.interrupt()
+        assert first.interrupted
+        assert all(task.cancelled for task in engine.tasks)
+        made = engine.steps
+        output.hold = False
+        engine.allow(FOREVER)
+        await session.say("Second turn.")
+        # Nothing of the first turn was made any more, nor heard in the second.
+        assert engine.steps_after_cancel == 0
+        second = engine.tasks[-1]
+        assert second.request.text == "Second turn."
+        assert engine.steps - made == second.chunks
+        assert np.allclose(samples(output.segments[1]), second.audio, atol=1 / 32767)
+    assert output.interrupted == [True, False]
+    assert [stats.interrupted for stats in watched.stats] == [1, 0]
+    assert watched.stats[0].wasted_s > 0
+
+
+async def test_an_interruption_does_not_wait_for_a_stalled_engine(
+    engine: FakeEngine, tts: TTS
+) -> None:
+    engine.scripts.append(Script(stall_after=0))
+    async with session_with(tts) as (session, output):
+        first = session.say("This turn never comes.")
+        await engine.until(lambda: bool(engine.tasks))
+        # Far below the ten seconds that a request may take, and the engine never answers.
+        async with asyncio.timeout(5):
+            await first.interrupt()
+            await session.say("This one does.")
+        assert len(output.segments) == 1
+        assert said(session)[-1] == "This one does."
+
+
+async def test_a_paused_playback_goes_on_where_it_was(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    engine = make_engine(script=Script(gated=True))
+    tts = TTS(engine=engine, cache=False, streaming=True)
+    async with session_with(tts) as (session, output):
+        handle = session.say(LONG)
+        engine.allow(3)
+        await output.until(0.2)
+        output.pause()
+        heard = samples(output.segments[0]).size
+        engine.allow(FOREVER)
+        await engine.until(lambda: len(engine.requests) > 1 and not engine.live)
+        assert samples(output.segments[0]).size <= heard + 4_800  # a frame was on its way
+        output.resume()
+        await handle
+        spoken_s = sum(engine.expected(request).size for request in engine.requests)
+        assert samples(output.segments[0]).size >= spoken_s
+        assert said(session) == [LONG]
+        assert output.interrupted == [False]
+
+
+async def test_a_turn_interrupted_while_paused_frees_the_engine(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    engine = make_engine(script=Script(gated=True))
+    tts = TTS(engine=engine, cache=False, streaming=True)
+    async with session_with(tts, hold=True) as (session, output):
+        handle = session.say(LONG)
+        engine.allow(3)
+        await output.until(0.2)
+        output.pause()
+        await handle.interrupt()
+        output.resume()
+        assert all(task.cancelled for task in engine.tasks)
+        engine.allow()
+        await engine.until(lambda: engine.live == 0)
+    assert engine.steps_after_cancel == 0
+
+
+async def test_a_cancelled_preemptive_turn_is_never_heard_and_costs_one_step(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    """A speculative turn: begun before it is confirmed, read by nobody, then dropped."""
+    engine = make_engine(script=Script(gated=True))
+    tts = TTS(engine=engine, cache=False, streaming=True)
+    watched = Watched(tts)
+    speculative = tts.stream(conn_options=ONCE)
+    speculative.push_text("The answer to a question that nobody has asked yet.")
+    engine.allow(1)
+    await engine.until(lambda: engine.steps == 1)
+    await speculative.aclose()
+    assert engine.tasks[0].cancelled
+    engine.allow(FOREVER)
+    events = await spoken(tts.stream(conn_options=ONCE), "The answer to the real one.")
+    assert samples(events).size == engine.expected(engine.requests[-1]).size
+    assert engine.steps_after_cancel == 0
+    assert [stats.interrupted for stats in watched.stats] == [1, 0]
+    assert watched.stats[0].wasted_s <= 0.2 + 1e-6
+    assert len(watched.metrics) == 1
+
+
+async def test_an_abandoned_stream_frees_the_engine(engine: FakeEngine, tts: TTS) -> None:
+    engine.script = Script(stall_after=1)
+    stream = tts.stream(conn_options=ONCE)
+    stream.push_text("Nobody reads this one to its end.")
+    await engine.until(lambda: engine.steps == 1)
+    await tts.aclose()  # closes the streams that are still open
+    await engine.until(lambda: engine.live == 0)
+    engine.script = Script()
+    assert await spoken(tts.stream(conn_options=ONCE), "The voice goes on.")
+
+
+async def test_a_stream_without_text_makes_no_request(engine: FakeEngine, tts: TTS) -> None:
+    async with tts.stream(conn_options=ONCE):
+        await asyncio.sleep(0)
+    assert not engine.requests
+
+
+async def test_the_transcript_is_the_original_text_with_its_spacing(
+    engine: FakeEngine, tts: TTS
+) -> None:
+    text = "Dr. Smith paid 27,50 €.  Then he left!\nNobody   saw him again; not one."
+    events = await spoken(tts.stream(conn_options=ONCE), *text)
+    told = timed(events)
+    assert "".join(words for words, _ in told) == text
+    starts = [start for _, start in told]
+    assert starts == sorted(starts)
+    assert starts[0] == 0.0
+    # Each is there with or before the audio that it belongs to.
+    position = 0.0
+    for event in events:
+        for stamp in event.frame.userdata.get("lk.timed_transcripts", []):
+            assert position <= stamp.start_time + 1e-6
+        position += event.frame.duration
+
+
+async def test_an_aligned_transcript_reaches_the_history(engine: FakeEngine, tts: TTS) -> None:
+    text = "Here is one sentence, with a  wide gap. And here is another one."
+    async with session_with(tts, use_tts_aligned_transcript=True) as (session, _):
+        await session.say(text)
+        assert said(session) == [text]
+
+
+async def test_two_sessions_speak_through_one_engine(engine: FakeEngine) -> None:
+    both = [TTS(engine=engine, cache=False) for _ in range(2)]
+    async with session_with(both[0]) as (one, first), session_with(both[1]) as (two, second):
+        await asyncio.gather(one.say("The first one speaks."), two.say("The other speaks too."))
+    for output, text in ((first, "The first one speaks."), (second, "The other speaks too.")):
+        (request,) = [request for request in engine.requests if request.text == text]
+        assert np.allclose(samples(output.segments[0]), engine.expected(request), atol=1 / 32767)
+
+
+async def test_prerendered_frames_are_said_without_the_engine(engine: FakeEngine) -> None:
+    tts = TTS(engine=engine)
+    tts.prewarm()
+    done: list[tuple[int, int]] = []
+    greeting = "Welcome back, it is good to hear you."
+    await tts.prerender([greeting, "One moment."], progress=lambda *of: done.append(of))
+    assert done == [(1, 2), (2, 2)]
+    made = len(engine.requests)
+    async with session_with(tts) as (session, output):
+        await session.say(greeting, audio=tts.cached_frames(greeting))
+        assert said(session) == [greeting]
+    assert len(engine.requests) == made
+    assert samples(output.segments[0]).size >= engine.expected(engine.requests[0]).size
+    assert all(frame.duration <= 0.2 for frame in output.segments[0])
+    stats = tts.stats()
+    assert stats["cache"]["hits"] >= 1
+    assert stats["cached_s"] > 0
