@@ -75,7 +75,11 @@ def _named_months(spoken: Spoken, text: str) -> str:
 
     def day_month(match: re.Match[str]) -> str:
         month = spoken.months[names[match[3].lower()] - 1]
-        return f"{_day(spoken, match[1])}{match[2]}{month}{year_tail(match[4], match[5])}"
+        day, space = _day(spoken, match[1]), match[2]
+        if spoken.code == "en":
+            the = "" if match.string[: match.start()].lower().endswith("the ") else "the "
+            day, space = f"{the}{day}", " of "
+        return f"{day}{space}{month}{year_tail(match[4], match[5])}"
 
     def month_day(match: re.Match[str]) -> str:
         month = spoken.months[names[match[1].lower()] - 1]

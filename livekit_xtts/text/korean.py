@@ -11,8 +11,11 @@ from livekit_xtts.text.language import Spoken
 
 _ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
-_COUNTERS = "시간|시|개|명|살|마리|잔|병|권|대|장|달|번째|가지|그루|송이|켤레|벌|채|군데|곳|사람|분(?=이|을|의|께| )|통|줄|판|모금|척|자루"
-_COUNTED = re.compile(rf"(?<![\d.,:])(\d{{1,2}}) ?({_COUNTERS})(?![가-힣]*[A-Za-z])")
+_COUNTERS = (
+    "시간|시|개|명|살|마리|잔|병|권|대|장|달|번째|가지|그루|송이|켤레|벌|채|군데|곳|사람"
+    "|분(?=이|을|의|께| )|통|줄|판|모금|척|자루"
+)
+_COUNTED = re.compile(rf"(?<![\d.,:제])(?<!제 )(\d{{1,2}}) ?({_COUNTERS})(?![가-힣]*[A-Za-z])")
 
 
 def native(number: int) -> str:
@@ -27,7 +30,8 @@ def read_counters(_: Spoken, text: str) -> str:
 
     def words(match: re.Match[str]) -> str:
         number = int(match[1])
-        if number == 0 or (match[2] == "시" and number > 12):
+        sino = number > 20 and match[2] != "살"
+        if number == 0 or sino or (match[2] == "시" and number > 12):
             return match[0]
         if match[2].startswith("분") and re.search(r"시\s*$", match.string[: match.start()]):
             return match[0]

@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib import import_module
 
+_UNSPACED = r"\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
+START = rf"(?<![^\W{_UNSPACED}])"
+"""Pattern: no letter or digit before; characters of unspaced scripts may stand there."""
+END = rf"(?![^\W{_UNSPACED}])"
+"""Pattern: no letter or digit after; characters of unspaced scripts may stand there."""
+
 Replacements = tuple[tuple[str, str], ...]
 
 

@@ -89,6 +89,8 @@ def _abbreviation_pattern(name: str) -> tuple[re.Pattern[str] | None, re.Pattern
     def pattern(words: object, ending: str) -> re.Pattern[str] | None:
         keys = sorted(words, key=len, reverse=True)  # type: ignore[call-overload]
         parts = [re.escape(key).replace(r"\.", r"\.[ \u00a0]?") for key in keys]
+        # A single letter among initials ("J. M. Serrat") is one of them.
+        parts = [rf"(?<!\w\. ){key}(?!\. \w\.)" if len(key) == 1 else key for key in parts]
         if not parts:
             return None
         return re.compile(rf"(?<![\w.])({'|'.join(parts)}){ending}", re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from livekit_xtts.text.language import Spoken
+from livekit_xtts.text.language import END, START, Spoken
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe00-\ufe0f]")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
@@ -24,17 +24,19 @@ _EMOTICON = re.compile(r"(?<!\S)[:;=][-']?[()DPpO|/\\]+(?=\s|$|[.,!?])")
 _KEPT_SYMBOLS = frozenset("°€£¥₹₽₩₺₴№%&@#+-−×=<>/|~$¢§±÷^☭♥")
 _LINE_END = re.compile(r"(?<![.,;:!?…。！？，、；：।؟،\s])[ \t]*\n(?=[ \t]*\S)")
 
-_EMAIL = re.compile(r"(?<![\w.+-])([A-Za-z0-9][\w.+-]*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9_.+-])([A-Za-z0-9][A-Za-z0-9_.+-]*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"
+)
 _URL = re.compile(
-    r"(?i)(?<![\w@.])(?:https?://|ftp://|(?=www\.))[^\s<>\"“”]+[^\s<>\"“”.,;:!?)\]'’…]/?"
+    r"(?i)(?<![A-Za-z0-9_@.])(?:https?://|ftp://|(?=www\.))[A-Za-z0-9][\w.~:/?#@!$&'()*+,;=%-]*(?<![.,;:!?)\]'])/?"
 )
 _TOP = (
     "com org net edu gov info biz dev app shop online store blog cloud tech site xyz io ai de at ch"
     " fr es it pt br pl tr ru nl be cs cz sk cn tw hk jp kr in hu uk us eu co me tv ly gg cc sa ae"
 )
 _HOST = re.compile(
-    rf"(?<![\w@.-])((?:[A-Za-z0-9][A-Za-z0-9-]*\.)+(?:{_TOP.replace(' ', '|')}))"
-    r"((?:/[^\s<>\"“”]*[^\s<>\"“”.,;:!?)\]])?)(?![\w-]|\.\w)"
+    rf"(?<![A-Za-z0-9_@.-])((?:[A-Za-z0-9][A-Za-z0-9-]*\.)+(?:{_TOP.replace(' ', '|')}))"
+    r"((?:/[A-Za-z0-9_~:/?#@!$&()*+,;=%.-]*[A-Za-z0-9_/~=-])?)(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
 )
 _TOP_WORDS = frozenset(
     [
@@ -57,7 +59,8 @@ _TOP_WORDS = frozenset(
 
 _DOTTED = re.compile(r"(?<![\w.])((?:[^\W\d_]\.[ \u00a0]?){2,})(?!\w\.)")
 _INITIAL = re.compile(r"(?<![\w.'’])([^\W\d_a-z])\.(?=[ \u00a0][^\W\d_a-z])")
-_CAPITALS = re.compile(r"(?<![\w'’])([^\W\d_a-z]{2,6})(s?)(?![\w'’])")
+_SHORT_INITIAL = re.compile(r"(?<![\w.])([A-ZА-Я][a-zа-яё])\.(?=\s(?:[A-ZА-Я]\.|van |von |de ))")
+_CAPITALS = re.compile(rf"{START}(?<!['’])([^\W\d_a-z]{{2,6}})(s?)(?!['’]\w){END}")
 
 
 def strip_markup(text: str) -> str:
@@ -148,6 +151,7 @@ def read_capitals(spoken: Spoken, text: str) -> str:
         return letters(match[1]) + tail
 
     text = _DOTTED.sub(dotted, text)
+    text = _SHORT_INITIAL.sub(r"\1", text)
     text = _INITIAL.sub(
         lambda match: _letter(spoken, match[1]) if match[1].isupper() else match[0], text
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from livekit_xtts.text.language import Noun, Spoken
+from livekit_xtts.text.language import END, START, Noun, Spoken
 from livekit_xtts.text.numbers import cardinal, decimal
 
 _SPACES = " \u00a0\u202f\u2009"
@@ -55,8 +55,8 @@ def read_money(spoken: Spoken, text: str) -> str:
         return text
     signs, number = _alternatives(spoken.currencies), number_pattern(spoken.decimal)
     pattern = _compiled(
-        rf"(?<![\w.,])(?:(?P<a>{signs}){_GAP}(?P<n>{number})"
-        rf"|(?P<m>{number})(?:{_GAP}|-)(?P<b>{signs}))(?![\w])"
+        rf"{START}(?<![.,])(?:(?P<a>{signs}){_GAP}(?P<n>{number})"
+        rf"|(?P<m>{number})(?:{_GAP}|-)(?P<b>{signs})){END}"
     )
     return pattern.sub(lambda match: _money(spoken, match), text)
 
@@ -84,7 +84,7 @@ def read_percent(spoken: Spoken, text: str) -> str:
             return f"{noun.forms[0]} {speak(spoken, written)}"
         return counted(spoken, written, noun)
 
-    return _compiled(rf"(?<![\w.,])(?:({number}){_GAP}[%٪]|[%٪]({number}))").sub(words, text)
+    return _compiled(rf"{START}(?<![.,])(?:({number}){_GAP}[%٪]|[%٪]({number}))").sub(words, text)
 
 
 def read_units(spoken: Spoken, text: str) -> str:
@@ -92,7 +92,7 @@ def read_units(spoken: Spoken, text: str) -> str:
     if not spoken.units:
         return text
     units, number = _alternatives(spoken.units), number_pattern(spoken.decimal)
-    pattern = _compiled(rf"(?<![\w.,])({number}){_GAP}({units})(?!\w)")
+    pattern = _compiled(rf"{START}(?<![.,])({number}){_GAP}({units}){END}")
     return pattern.sub(
         lambda match: counted(spoken, match[1], Noun.parse(spoken.units[match[2]])), text
     )
@@ -104,10 +104,7 @@ def read_signs(spoken: Spoken, text: str) -> str:
         lambda match: f"{spoken.plus} {_one_by_one(spoken, match[0])}", text
     )
     text = _compiled(r"(?<![\w.])v?(\d+(?:\.\d+){2,})(?![\w])").sub(
-        lambda match: f" {spoken.point or spoken.dot} ".join(
-            cardinal(spoken, part) for part in match[1].split(".")
-        ),
-        text,
+        lambda match: _version(spoken, match), text
     )
     if spoken.until:
         text = _compiled(r"(?<=\d)\s?[–-]\s?(?=\d)|(?<=\d)\s?[–-](?=\s\d)").sub(
@@ -120,6 +117,13 @@ def read_signs(spoken: Spoken, text: str) -> str:
     if spoken.equals:
         text = _compiled(r"(?<=\w)\s?=\s?(?=[\w-])").sub(f" {spoken.equals} ", text)
     return _compiled(r"(?<![\w.,)])[-−](?=\d)").sub(f"{spoken.minus} ", text)
+
+
+def _version(spoken: Spoken, match: re.Match[str]) -> str:
+    grouped = re.fullmatch(r"\d{1,3}(?:\.\d{3})+", match[1])
+    if grouped and spoken.decimal == ",":
+        return match[0]
+    return f" {spoken.dot} ".join(cardinal(spoken, part) for part in match[1].split("."))
 
 
 def _one_by_one(spoken: Spoken, written: str) -> str:

@@ -53,7 +53,7 @@ SPOKEN = Spoken(
         "mo": "montag", "di": "dienstag", "mi": "mittwoch", "do": "donnerstag", "bsp": "beispiel",
     },
     bare={"dr": "doktor", "usw": "und so weiter", "bzw": "beziehungsweise"},
-    spelled="USA EU UNO BRD DDR FBI CIA KI API IBM TV PC AG GmbH URL GPS VIP USB CPU PDF SMS ADAC"
+    spelled="USA EU BRD DDR FBI CIA KI API IBM TV PC AG GmbH URL GPS VIP USB CPU PDF SMS ADAC"
     " AOK BMW VW ARD ZDF ICE IC DB LKW PKW EDV IT ID IP WLAN",
     months=("januar", "februar", "märz", "april", "mai", "juni", "juli", "august", "september",
             "oktober", "november", "dezember"),
@@ -68,13 +68,14 @@ SPOKEN = Spoken(
     "|frühling|frühjahr|januar|februar|märz|april|mai|juni|juli|august|september|oktober"
     "|november|dezember|anno|geboren|gestorben",
     ordinals=(
-        (r"(?i:am|vom|zum|dem|den|der|im|beim|ab|bis|des|jeden|diesem|seinem|ihrem|einem|unserem) ",
+        (r"(?i:am|vom|zum|dem|den|(?:in|an|auf|mit|von|nach|seit|zu|vor|aus|bei|unter|über) der|im|beim|ab|bis|des|jeden|diesem|seinem|ihrem|einem|unserem) ",
          rf"\.(?=\s+(?:{_MONTHS}|[A-ZÄÖÜ]))", "d"),
         (r"(?i:und|oder|bis|–|-) ", r"\.(?=\s+(?:" + _MONTHS + r"))", "d"),
+        (r"(?i:ein|mein|dein|sein|ihr|unser|kein) ", r"\.(?=\s+[A-ZÄÖÜ])", "r"),
         (r"", r"\.(?=\s+[A-Za-zÄÖÜäöü])", "m"),
         (r"", r"(?:st|nd|rd|th|º|ª)(?!\w)", "m"),
     ),
-    ordinal_endings={"d": (("e", "en"),)},
+    ordinal_endings={"d": (("e", "en"),), "r": (("e", "er"),)},
     rules=(
         (rf"(?i)\b((?:am|vom|zum|dem|den|bis|ab) (?:\w+, (?:den |dem )?)?)(\d{{1,2}})\. ?(?=(?:{_MONTHS})\b)", r"\1\2. "),
         (r"€ ?(\d[\d.]*),[-–—]+", r"\1 Euro"),

@@ -45,7 +45,7 @@ SPOKEN = Spoken(
         "sto": "santo", "sta": "santa", "gral": "general", "cap": "capítulo", "pág": "página", "vs": "contra",
     },
     bare={"sr": "señor", "sra": "señora", "dr": "doctor", "dra": "doctora"},
-    spelled="UE FBI CIA IA API IBM TV PC URL GPS VIP USB CPU PDF SMS DNI IVA ONG RAE BMW ID IP",
+    spelled="UE FBI CIA IA API IBM TV PC URL GPS VIP USB CPU PDF SMS DNI ONG BMW ID IP",
     months=("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
             "octubre", "noviembre", "diciembre"),
     month_words={"setiembre": 9},
@@ -55,12 +55,12 @@ SPOKEN = Spoken(
     clock_suffix=r"[aApP]\.?\s?[mM]\b|de la|en punto",
     hour_gender="f",
     ordinals=(
-        (r"", r"(?:\.º|º|o|°)(?![\wC])", "m"), (r"", r"(?:\.ª|ª|a|as|os)(?!\w)", "f"),
+        (r"", r"\.?º(?= [a-záéíóúñ])", "s"), (r"", r"(?:\.º|º|o|°)(?![\wC])", "m"), (r"", r"(?:\.ª|ª|a|as|os)(?!\w)", "f"),
         (r"", r"\.?(?:er|ᵉʳ)(?!\w)", "s"),
     ),
     ordinal_endings={"f": (("o", "a"),), "s": (("primero", "primer"), ("tercero", "tercer"))},
     rules=(
-        (r"\b[nN]\.?[ºo°]s? ?(?=\d)|№ ?", "número "), (r"½", " medio"), (r"\b[pP]ág\.(?= ?\d)", "página"),
+        (r"\b[nN]\.?[º°]s? ?(?=\d)|№ ?", "número "), (r"½", " medio"), (r"\b[pP]ág\.(?= ?\d)", "página"),
         (r"\bEE\. ?UU\.?", "estados unidos"), (r"\bc/ ?(?=[A-ZÁÉÍÓÚÑ])", "calle "),
         (r"\b(\d{1,2}:\d\d) ?([aApP])\. ?m\.?", r"\1 \2 m"), (r"\b(\d{1,2}) ?([aApP])\. ?m\.?", r"\1 \2 m"),
         (r"\b24/7\b", "veinticuatro siete"), (r"\bla 1:00\b", "la una en punto"),

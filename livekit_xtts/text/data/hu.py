@@ -33,7 +33,7 @@ SPOKEN = Spoken(
         "jan": "január", "febr": "február", "márc": "március", "ápr": "április", "aug": "augusztus", "szept": "szeptember", "okt": "október",
         "nov": "november", "dec": "december", "min": "minimum", "max": "maximum",
     },
-    spelled="EU USA FBI CIA API IBM TV PC URL GPS VIP USB CPU PDF SMS MÁV BKV ÁFA BMW ID IP",
+    spelled="EU USA FBI CIA API IBM TV PC URL GPS VIP USB CPU PDF SMS BKV BMW ID IP",
     months=("január", "február", "március", "április", "május", "június", "július", "augusztus", "szeptember", "október", "november", "december"),
     date="{year} {month} {day}",
     clock={"full": "{h} óra", "minutes": "{h} óra {m} perc", "oh": "{h} óra {m} perc"},

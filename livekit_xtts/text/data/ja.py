@@ -21,8 +21,10 @@ SPOKEN = Spoken(
 MONTHS = words(
     "ichigatsu nigatsu sangatsu shigatsu gogatsu rokugatsu shichigatsu hachigatsu kugatsu juugatsu juuichigatsu juunigatsu"
 )
-DAYS = tuple(
-    ["tsuitachi", "futsuka", "mikka", "yokka", "itsuka", "muika", "nanoka", "youka", "kokonoka", "tooka", "juuichinichi", "juuninichi", "juusannichi", "juuyokka", "juugonichi", "juurokunichi", "juushichinichi", "juuhachinichi", "juukunichi", "hatsuka", "nijuuichinichi", "nijuuninichi", "nijuusannichi", "nijuuyokka", "nijuugonichi", "nijuurokunichi", "nijuushichinichi", "nijuuhachinichi", "nijuukunichi", "sanjuunichi", "sanjuuichinichi"]
+DAYS = words(
+    "tsuitachi futsuka mikka yokka itsuka muika nanoka youka kokonoka tooka juuichinichi"
+    " juuninichi juusannichi juuyokka juugonichi juurokunichi juushichinichi juuhachinichi juukunichi hatsuka nijuuichinichi nijuuninichi"
+    " nijuusannichi nijuuyokka nijuugonichi nijuurokunichi nijuushichinichi nijuuhachinichi nijuukunichi sanjuunichi sanjuuichinichi"
 )
 
 COUNTERS = {

@@ -37,7 +37,7 @@ SPOKEN = Spoken(
         "sra": "senhora", "sr": "senhor", "dr": "doutor", "dra": "doutora", "st": "santo", "co": "companhia",
         "jr": "júnior", "ltd": "limitada", "ltda": "limitada", "srta": "senhorita", "prof": "professor",
         "profa": "professora", "eng": "engenheiro", "arq": "arquiteto", "exmo": "excelentíssimo", "av": "avenida",
-        "r": "rua", "etc": "et cetera", "ex": "exemplo", "p.ex": "por exemplo", "aprox": "aproximadamente",
+        "etc": "et cetera", "ex": "exemplo", "p.ex": "por exemplo", "aprox": "aproximadamente",
         "a.c": "antes de cristo", "d.c": "depois de cristo", "tel": "telefone", "pág": "página", "núm": "número",
         "s.a": "s a", "sto": "santo", "sta": "santa", "cap": "capítulo", "vs": "versus", "dep": "deputado",
     },
