@@ -42,7 +42,7 @@ from livekit_xtts.speech import (
     VoiceError,
 )
 
-LONG = 30.0
+LONG = 60.0
 """Seconds after which a test gives up; nothing waits that long when all is well."""
 
 
