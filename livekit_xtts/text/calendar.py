@@ -20,7 +20,7 @@ def read_dates(spoken: Spoken, text: str) -> str:
     )
     order = (1, 2) if spoken.day_first else (2, 1)
     text = re.sub(
-        r"(?<![\d./])(\d{1,2})([./])(\d{1,2})\2(\d{4})(?![\d/])",
+        r"(?<![\d./-])(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?![\d/-])",
         lambda match: _date(
             spoken, match[0], match[(0, 1, 3)[order[0]]], match[(0, 1, 3)[order[1]]], match[4]
         ),

@@ -12,6 +12,7 @@ from livekit_xtts.text import plain
 from livekit_xtts.text.language import Spoken
 from livekit_xtts.text.numbers import plain_digits
 
+_HAN = r"[\u4e00-\u9fff]"
 _DIGITS = "零一二三四五六七八九"
 _PLACES = ("", "十", "百", "千")
 _GROUPS = ("", "万", "亿", "万亿", "亿亿")
@@ -137,6 +138,7 @@ def _numbers(_: Spoken, text: str) -> str:
 
 
 def _symbols(spoken: Spoken, text: str) -> str:
+    text = re.sub(r"#([零一二三四五六七八九十百千]+)", r"\1号", text)
     for symbol, words in spoken.symbols.items():
         text = text.replace(symbol, words)
     return text.replace("、", "，")
@@ -148,7 +150,7 @@ def _digits(_: Spoken, text: str) -> str:
 
 def _join(_: Spoken, text: str) -> str:
     """No spaces between characters; they are not spoken, and cost an id each."""
-    return re.sub(r"(?<=[\u4e00-\u9fff])[ \t]+(?=[\u4e00-\u9fff])", "", text)
+    return re.sub(rf"(?<={_HAN})[ \t]+(?={_HAN})", "", text)
 
 
 STEPS: tuple[Callable[[Spoken, str], str], ...] = (
@@ -180,6 +182,7 @@ def pinyin(text: str) -> str:
         InvalidRequestError: The extra `[zh]` is not installed.
     """
     library = _library()
+    text = re.sub(rf"(?<=[,.;:!?]) (?={_HAN})", "", text)
     syllables = library.pinyin(
         text, style=library.Style.TONE3, heteronym=False, neutral_tone_with_five=True
     )

@@ -41,7 +41,7 @@ _DOUBLED = {
 
 
 def cardinal(digits: str) -> str:
-    """A whole number in romaji, its groups of four digits spaced."""
+    """A whole number in romaji."""
     digits = digits.replace(",", "").lstrip("0")
     if not digits:
         return "zero"
@@ -62,7 +62,8 @@ def cardinal(digits: str) -> str:
 def _group(value: int) -> str:
     thousands, hundreds, tens, ones = (value // 10**place % 10 for place in (3, 2, 1, 0))
     ten = "" if tens == 0 else "juu" if tens == 1 else _ONES[tens] + "juu"
-    return _THOUSANDS[thousands] + _HUNDREDS[hundreds] + ten + _ONES[ones]
+    parts = (_THOUSANDS[thousands], _HUNDREDS[hundreds], ten, _ONES[ones])
+    return " ".join(part for part in parts if part)
 
 
 def number(written: str) -> str:
@@ -111,7 +112,11 @@ def counted(written: str, counter: str) -> str:
 
 
 def _dates(text: str) -> str:
-    text = re.sub(r"(?<!\d)(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?!\d)", r"\1年\2月\3日", text)
+    text = re.sub(
+        r"(?<!\d)(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?!\d)",
+        lambda m: f"{m[1]}年{int(m[2])}月{int(m[3])}日",
+        text,
+    )
     text = re.sub(r"(?<![\d:])([01]?\d|2[0-4]):00(?![\d:])", r"\1時", text)
     text = re.sub(r"(?<![\d:])([01]?\d|2[0-4]):0?([1-5]?\d)(?![\d:])", r"\1時\2分", text)
     text = re.sub(r"(?<!\d)(1[0-2]|[1-9])月(?!間)", lambda m: f" {MONTHS[int(m[1]) - 1]} ", text)

@@ -51,8 +51,9 @@ SPOKEN = Spoken(
     clock={"full": "{h} hodin", "one": "jedna hodina", "minutes": "{h} {m}", "oh": "{h} nula {m}"},
     clock_words="hodin|hod\\.|h",
     ordinals=(
-        (r"(?i:od|do|ze|z|dne|kolem|bez|u|vedle|místo) ", r"\.(?=\s+\w)", "d"), (r"", r"\.(?=\s+[^\W\d_])", "m"),
+        (r"(?i:od|do|ze|z|dne|kolem|bez|u|vedle|místo) ", r"\.(?=\s+\w)", "d"), (r"(?i:ve?|na|o|po|při) ", r"\.(?=\s+\w)", "p"),
+        (r"", r"\.(?=\s+[^\W\d_])", "m"),
     ),
-    ordinal_endings={"d": _G},
+    ordinal_endings={"d": _G, "p": (("í", "ím"), ("ý", "ém"))},
     rules=((r"№ ?", "číslo "), (r"½", " půl"), (r"\b24/7\b", "nonstop"), (r"\b[vV] 1:00\b", "v jednu hodinu")),
 )

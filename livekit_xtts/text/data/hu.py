@@ -6,11 +6,19 @@ from __future__ import annotations
 
 from livekit_xtts.text.language import Spoken
 
+_MONTHS = "január|február|március|április|május|június|július|augusztus|szeptember|október|november|december"
+_DAYS = (
+    "elseje másodika harmadika negyedike ötödike hatodika hetedike nyolcadika kilencedike tizedike tizenegyedike"
+    " tizenkettedike tizenharmadika tizennegyedike tizenötödike tizenhatodika tizenhetedike tizennyolcadika"
+    " tizenkilencedike huszadika huszonegyedike huszonkettedike huszonharmadika huszonnegyedike huszonötödike"
+    " huszonhatodika huszonhetedike huszonnyolcadika huszonkilencedike harmincadika harmincegyedike"
+)
+
 # fmt: off
 SPOKEN = Spoken(
     code="hu",
     dot="pont", at="kukac", slash="per", dash="kötőjel", underscore="aláhúzás",
-    minus="mínusz", plus="plusz", until="től", times="szor", equals="egyenlő",
+    minus="mínusz", plus="plusz", equals="egyenlő",
     percent="százalék", plural="none",
     genders={"m": (("kettő", "két"),)},
     currencies={
@@ -34,20 +42,17 @@ SPOKEN = Spoken(
         "nov": "november", "dec": "december", "min": "minimum", "max": "maximum",
     },
     spelled="EU USA FBI CIA API IBM TV PC URL GPS VIP USB CPU PDF SMS BKV BMW ID IP",
-    months=("január", "február", "március", "április", "május", "június", "július", "augusztus", "szeptember", "október", "november", "december"),
+    months=tuple(_MONTHS.split("|")),
     date="{year} {month} {day}",
     clock={"full": "{h} óra", "minutes": "{h} óra {m} perc", "oh": "{h} óra {m} perc"},
     clock_words="óra|h",
     ordinals=((r"", r"(?:\.(?=\s+[^\W\d_])|\.?-?(?:adik|edik|odik|ödik|ik)(?!\w))", "m"),),
     rules=(
-        (r"\b([12]\d{3})\. ?(?=(?:január|február|március|április|május|június|július|augusztus|szeptember|október|november|december)\w*)", r"\1 "),
-        (r"(?i)\b((?:január|február|március|április|május|június|július|augusztus|szeptember|október|november|december)\w*) (\d{1,2})[-.](?:[áé]?n|jén|án|én)\b", r"\1 \2-n"),
-        *(
-            (rf"(?i)\b((?:január|február|március|április|május|június|július|augusztus|szeptember|október|november|december)) {day}(?:\.|-n)(?!\d)(?P<s>)", rf"\1 {words}")
-            for day, words in enumerate(
-                ["elseje", "másodika", "harmadika", "negyedike", "ötödike", "hatodika", "hetedike", "nyolcadika", "kilencedike", "tizedike", "tizenegyedike", "tizenkettedike", "tizenharmadika", "tizennegyedike", "tizenötödike", "tizenhatodika", "tizenhetedike", "tizennyolcadika", "tizenkilencedike", "huszadika", "huszonegyedike", "huszonkettedike", "huszonharmadika", "huszonnegyedike", "huszonötödike", "huszonhatodika", "huszonhetedike", "huszonnyolcadika", "huszonkilencedike", "harmincadika", "harmincegyedike"], 1)
-        ),
-        (r"\b(\d{1,2}):(\d\d)-kor\b", r"\1 óra \2 perckor"), (r"№ ?", "szám "), (r"½", " fél"), (r"\b24/7\b", "éjjel-nappal"),
-        (r"(?<=\d) ?[–-] ?(?=\d)", " – "), (r"\b([12]\d{3})\.(?= [a-záéíóöőúüű])", r"\1 "),
+        *((rf"\b(\d{{4}})[-.] ?{number:02}[-.] ?0?(\d{{1,2}})\b\.?", rf"\1. {name} \2.") for number, name in enumerate(_MONTHS.split("|"), 1)),
+        (rf"\b([12]\d{{3}})\. ?(?=(?i:{_MONTHS}))", r"\1 "),
+        *((rf"(?i)\b({_MONTHS}) {day}(?:\.|-)?(?:[jáé]*n)\b", rf"\1 {words[:-1]}{'á' if words[-1] == 'a' else 'é'}n") for day, words in enumerate(_DAYS.split(" "), 1)),
+        *((rf"(?i)\b({_MONTHS}) {day}\.(?!\d)", rf"\1 {words}") for day, words in enumerate(_DAYS.split(" "), 1)),
+        (r"\b(\d{1,2}):00-kor\b", r"\1 órakor"), (r"\b(\d{1,2}):(\d\d)-kor\b", r"\1 óra \2 perckor"), (r"№ ?", "szám "), (r"½", " fél"),
+        (r"\b24/7\b", "éjjel-nappal"), (r"\b([12]\d{3})\.(?= [a-záéíóöőúüű])", r"\1 "),
     ),
 )

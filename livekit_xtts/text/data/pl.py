@@ -61,11 +61,13 @@ SPOKEN = Spoken(
     ordinals=(
         (r"", r"(?=\.?\s+(?:roku|r\.))", "y"),
         (r"", r"(?:-szy|-gi|-ci|-ty|-y|-i|º|ª)(?!\w)", "m"), (r"", r"(?:-sza|-ga|-cia|-ta|-a)(?!\w)", "f"),
-        (r"", r"(?:-go|-ego|-tego|-szego)(?!\w)", "d"), (r"", r"\.(?=\s+[a-ząćęłńóśźż])", "m"),
+        (r"", r"(?:-go|-ego|-tego|-szego)(?!\w)", "d"), (r"(?i:na|we?|o|po|przy) ", r"\.(?=\s+[a-ząćęłńóśźż])", "p"),
+        (r"", r"\.(?=\s+[a-ząćęłńóśźż])", "m"),
         (r"(?<=w )", r"(?=\s+roku)", "y"),
     ),
-    ordinal_endings={"f": (("ci", "cia"), ("gi", "ga"), ("i", "a"), ("y", "a")), "d": _G, "y": _G},
+    ordinal_endings={"f": (("ci", "cia"), ("gi", "ga"), ("i", "a"), ("y", "a")), "d": _G, "y": _G, "p": (("ci", "cim"), ("gi", "gim"), ("i", "im"), ("y", "ym"))},
     rules=(
+        (r"\b(przy|na|w|do|od|z|ze|obok|koło) ul\.", r"\1 ulicy"),
         (r"(\d{4}) r\.(?!\w)", r"\1 roku"), (r"([XIV]+) w\.", r"\1 wieku"),
         (r"\b[oO] (\d{1,2}):00\b", r"o godzinie {\1}"), (r"№ ?", "numer "), (r"½", " pół"), (r"\bs\.(?= ?\d)", "strona"),
         (r"\b[oO]d (?=\d{1,2}:\d\d)", "od godziny "), (r"\b24/7\b", "całą dobę"),
