@@ -4,7 +4,7 @@ Every linear layer of the blocks is a `MatMulNBits` node: 8-bit weights in block
 each block with its own float32 scale, and activations that the kernel brings to 8 bits by row and
 block, so that a row's numbers never depend on another row's. Attention is `GroupQueryAttention`
 over key-value buffers that the caller owns and binds in place. Norms, residuals and the head stay
-in float32. Weights are read, quantised and written one at a time: the file is made in little memory.
+in float32. Weights are read, quantised and written one at a time, so little memory is enough.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def write_graph(read: Read, config: XttsConfig, path: Path, *, block: int = BLOC
             "logits", TensorProto.FLOAT, ["rows", "positions", config.gpt_num_audio_tokens]
         ),
     ]
-    buffer = ["rows", heads, "length", width // heads]
+    buffer: list[str | int | None] = ["rows", heads, "length", width // heads]
     with data_path.open("wb") as data:
         graph = _Graph(data, data_path.name)
 

@@ -55,9 +55,7 @@ def open_session(path: Path, threads: int) -> Any:
     # Between steps the processors belong to the vocoder.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise ModelError(f"ONNX Runtime cannot load the GPT step: {error}") from error
 
@@ -79,9 +77,7 @@ class OnnxRunner:
     aside meanwhile, so that they cost next to nothing and lose nothing.
     """
 
-    def __init__(
-        self, gpt: GPT, session: Any, slots: int = 8, length: int | None = None
-    ) -> None:
+    def __init__(self, gpt: GPT, session: Any, slots: int = 8, length: int | None = None) -> None:
         """Allocate the buffers and bind them.
 
         Args:
@@ -126,7 +122,7 @@ class OnnxRunner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """See `GptRunner.logits`. Each row is computed alone."""
-        return torch.cat([F.linear(row.float(), *self._head) for row in hidden.split(1)])
+        return torch.cat([F.linear(row.float(), *self._head) for row in torch.split(hidden, 1)])
 
     @torch.inference_mode()
     def prefill(self, slot: int, embeddings: Tensor, start: int) -> Tensor:
@@ -137,7 +133,7 @@ class OnnxRunner:
         if bound is None:
             bound = self._pieces[row] = self._bind(row, 1, self.piece)
         hidden = []
-        for x in embeddings.float().split(self.piece):
+        for x in torch.split(embeddings.float(), self.piece):
             count = x.shape[0]
             bound.x[0, :count] = x
             bound.x[0, count:] = 0.0
