@@ -53,15 +53,24 @@ class Listener:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def silence(self, seconds: float) -> None:
-        """Wait until so much silence has followed some signal."""
-        count = round(seconds * 100)
+    async def signal(self) -> None:
+        """Wait for the next piece with signal."""
+        start = len(self.pieces)
+        await self.until(lambda: any(map(is_loud, self.pieces[start:])))
+
+    async def quiet(self, seconds: float = 0.3) -> None:
+        """Wait until nothing has been heard for so long."""
+        start, count = len(self.pieces), round(seconds * 100)
         await self.until(
             lambda: (
-                any(map(is_loud, self.pieces[:-count]))
-                and not any(map(is_loud, self.pieces[-count:]))
+                len(self.pieces) - start >= count and not any(map(is_loud, self.pieces[-count:]))
             )
         )
+
+    async def silence(self, seconds: float) -> None:
+        """Wait until so much silence has followed some signal."""
+        await self.until(lambda: any(map(is_loud, self.pieces)))
+        await self.quiet(seconds)
 
     @property
     def recording(self) -> Audio:

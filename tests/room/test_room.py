@@ -65,7 +65,7 @@ async def test_the_listener_hears_what_was_spoken(
     ):
         first, second = speaker.say(TEXT), speaker.say(OTHER)
         await speaker.wait_for_playout()
-        await heard.silence(0.3)
+        await heard.quiet()
         said = [engine.expected(SpeechRequest(text=text)) for text in (TEXT, OTHER)]
         results = [compare(audio, heard.recording) for audio in said]
         for result in results:
@@ -92,13 +92,13 @@ async def test_an_interruption_is_silent_at_the_listener(
         at = time.perf_counter()
         speaker.interrupt()
         await utterance
-        await heard.silence(0.5)
+        await heard.quiet()
         assert heard.loud_since(at) <= SILENT_S
         assert engine.live == 0
         # And the next one is heard from its beginning.
         start = len(heard.recording)
         await speaker.say(OTHER)
-        await heard.silence(0.3)
+        await heard.quiet()
         said = engine.expected(SpeechRequest(text=OTHER))
         assert compare(said, heard.recording[start:]).correlation >= CORRELATION
 
@@ -114,7 +114,7 @@ async def test_two_rooms_never_mix(server: LiveKitServer, room_name: str) -> Non
         low_speaker.say(TEXT)
         high_speaker.say(TEXT)
         await asyncio.gather(low_speaker.wait_for_playout(), high_speaker.wait_for_playout())
-        await asyncio.gather(low_heard.silence(0.3), high_heard.silence(0.3))
+        await asyncio.gather(low_heard.quiet(), high_heard.quiet())
         for heard, own, other in ((low_heard, *tones), (high_heard, *tones[::-1])):
             assert tone_level(heard.recording, own) > 0.1
             assert tone_level(heard.recording, other) < tone_level(heard.recording, own) / 100
@@ -129,7 +129,7 @@ async def test_one_voice_speaks_in_two_rooms_at_once(server: LiveKitServer, room
         first.say(TEXT)
         second.say(OTHER)
         await asyncio.gather(first.wait_for_playout(), second.wait_for_playout())
-        await asyncio.gather(first_heard.silence(0.3), second_heard.silence(0.3))
+        await asyncio.gather(first_heard.quiet(), second_heard.quiet())
         for heard, text in ((first_heard, TEXT), (second_heard, OTHER)):
             said = engine.expected(SpeechRequest(text=text))
             assert compare(said, heard.recording).correlation >= CORRELATION
@@ -148,7 +148,7 @@ async def test_a_listener_who_comes_late_hears_the_beginning(
         assert utterance.playout.audio_s == 0.0
         async with listener(server, room_name) as heard:
             await utterance
-            await heard.silence(0.3)
+            await heard.quiet()
             said = engine.expected(SpeechRequest(text=TEXT))
             result = compare(said, heard.recording)
             # The first words meet a jitter buffer that has not settled: it stretches them.
