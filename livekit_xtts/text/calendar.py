@@ -142,6 +142,12 @@ def read_years(spoken: Spoken, text: str) -> str:
     if not spoken.year_cues:
         return text
     digits = r"(1[0-9]\d\d|20\d\d)"
+    if spoken.until:
+        text = re.sub(
+            rf"(?<![\w.,:$€£]){digits}\s?[–-]\s?{digits}(?![\w.,:]\d|\w)",
+            lambda match: f"{year(spoken, match[1])} {spoken.until} {year(spoken, match[2])}",
+            text,
+        )
     cue = rf"(?i:(?<!\w)(?:{spoken.year_cues}))"
     text = re.sub(
         rf"({cue}\s+){digits}(?![\d.,:]*\d|\s?[%€$£°])",

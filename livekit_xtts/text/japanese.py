@@ -32,11 +32,11 @@ _GROUPS = ("", "man", "oku", "chou", "kei")
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
 # What the last syllable of a number becomes before a counter's first sound.
 _DOUBLED = {
-    "k": (("ichi", "ik"), ("roku", "rok"), ("hachi", "hak"), ("juu", "juk"), ("hyaku", "hyak")),
+    "k": (("ichi", "ik"), ("roku", "rok"), ("hachi", "hak"), ("juu", "juk"), ("yaku", "yak")),
     "s": (("ichi", "is"), ("hachi", "has"), ("juu", "jus")),
     "t": (("ichi", "it"), ("hachi", "hat"), ("juu", "jut")),
     "c": (("ichi", "it"), ("hachi", "hat"), ("juu", "jut")),
-    "h": (("ichi", "ip"), ("roku", "rop"), ("hachi", "hap"), ("juu", "jup"), ("hyaku", "hyap")),
+    "h": (("ichi", "ip"), ("roku", "rop"), ("hachi", "hap"), ("juu", "jup"), ("yaku", "yap")),
 }
 
 

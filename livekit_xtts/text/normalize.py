@@ -45,6 +45,8 @@ def normalize(text: str, language: str, *, pronunciations: Pronunciations | None
     for step in _steps(name):
         text = step(spoken, text)
     text = tidy(_lower(name, text), spaced_marks=name == "fr")
+    if not any(c.isalnum() for c in text):
+        return ""
     return _FINISH[name](text) if name in _FINISH else text
 
 
@@ -105,6 +107,8 @@ def _abbreviations(spoken: Spoken, text: str) -> str:
 
     def words(match: re.Match[str], source: dict[str, str]) -> str:
         key = re.sub(r"[ \u00a0]", "", match[1].lower())
+        if match[0] in spoken.units and match.string[: match.start()].rstrip()[-1:].isdigit():
+            return match[0]
         said = source[key]
         rest = match.string[match.end() :]
         # The full stop of "etc." may end the sentence too.
@@ -148,6 +152,7 @@ _BEFORE: tuple[Callable[[Spoken, str], str], ...] = (
 _STEPS: tuple[Callable[[Spoken, str], str], ...] = (
     calendar.read_dates,
     calendar.read_times,
+    quantities.read_minus,
     quantities.read_money,
     quantities.read_percent,
     quantities.read_units,

@@ -22,7 +22,7 @@ _CODE = re.compile(r"`+([^`\n]*)`+")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>")
 _EMOTICON = re.compile(r"(?<!\S)[:;=][-']?[()DPpO|/\\]+(?=\s|$|[.,!?])")
 _KEPT_SYMBOLS = frozenset("°€£¥₹₽₩₺₴№%&@#+-−×=<>/|~$¢§±÷^☭♥")
-_LINE_END = re.compile(r"(?<![.,;:!?…。！？，、；：।؟،\s])[ \t]*\n(?=[ \t]*\S)")
+_LINE_END = re.compile(r"(?<![.,;:!?…。！？，、；：।؟،\s])[ \t]*(?:\n[ \t]*)+(?=\S)")
 
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9_.+-])([A-Za-z0-9][A-Za-z0-9_.+-]*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"

@@ -116,7 +116,12 @@ def read_signs(spoken: Spoken, text: str) -> str:
     text = _compiled(r"(?<=\d)\s?\+\s?(?=\d)").sub(f" {spoken.plus} ", text)
     if spoken.equals:
         text = _compiled(r"(?<=\w)\s?=\s?(?=[\w-])").sub(f" {spoken.equals} ", text)
-    return _compiled(r"(?<![\w.,)])[-−](?=\d)").sub(f"{spoken.minus} ", text)
+    return text
+
+
+def read_minus(spoken: Spoken, text: str) -> str:
+    """Negative numbers: a minus sign that no word or number stands before."""
+    return _compiled(r"(?<![\w.,)\]])(?<!\d )[-−](?=[€£$¥]?\d)").sub(f"{spoken.minus} ", text)
 
 
 def _version(spoken: Spoken, match: re.Match[str]) -> str:

@@ -69,7 +69,7 @@ SPOKEN = Spoken(
     "|november|dezember|anno|geboren|gestorben",
     ordinals=(
         (r"(?i:am|vom|zum|dem|den|(?:in|an|auf|mit|von|nach|seit|zu|vor|aus|bei|unter|über) der|im|beim|ab|bis|des|jeden|diesem|seinem|ihrem|einem|unserem) ",
-         rf"\.(?=\s+(?:{_MONTHS}|[A-ZÄÖÜ]))", "d"),
+         rf"\.(?=\s+(?:{_MONTHS}|[A-ZÄÖÜ]|(?:und|oder|bis)\s))", "d"),
         (r"(?i:und|oder|bis|–|-) ", r"\.(?=\s+(?:" + _MONTHS + r"))", "d"),
         (r"(?i:ein|mein|dein|sein|ihr|unser|kein) ", r"\.(?=\s+[A-ZÄÖÜ])", "r"),
         (r"", r"\.(?=\s+[A-Za-zÄÖÜäöü])", "m"),
@@ -80,7 +80,7 @@ SPOKEN = Spoken(
         (rf"(?i)\b((?:am|vom|zum|dem|den|bis|ab) (?:\w+, (?:den |dem )?)?)(\d{{1,2}})\. ?(?=(?:{_MONTHS})\b)", r"\1\2. "),
         (r"€ ?(\d[\d.]*),[-–—]+", r"\1 Euro"),
         (r"\b(\d[\d.]*),[-–—]+ ?€", r"\1 Euro"),
-        (r"\b(\d[\d.,]*) ?(Mio|Mrd|Tsd)\.? ?€", r"\1 \2. Euro"),
+        (r"\b(\d[\d.,]*) ?(Mio|Mrd|Tsd)\.? ?€", r"\1 \2. euro"),
         (r"§§ ?", "paragrafen "), (r"½", " einhalb"), (r"№ ?", "nummer "),
         (r"\bGmbH\b", "g m b h"), (r"\bS\.(?= ?\d)", "seite"), (r"\b(\w+)str\.", r"\1straße"),
         (r"\bAbb\.(?= ?\d)", "abbildung"), (r"\bKap\.(?= ?\d)", "kapitel"),

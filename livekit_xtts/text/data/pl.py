@@ -59,6 +59,7 @@ SPOKEN = Spoken(
     clock={"full": "{h}", "minutes": "{h} {m}", "oh": "{h} zero {m}"},
     hour_gender="ordinal-f",
     ordinals=(
+        (r"(?i:we?|po|o) ", r"(?=\s+roku)", "p"),
         (r"", r"(?=\.?\s+(?:roku|r\.))", "y"),
         (r"", r"(?:-szy|-gi|-ci|-ty|-y|-i|º|ª)(?!\w)", "m"), (r"", r"(?:-sza|-ga|-cia|-ta|-a)(?!\w)", "f"),
         (r"", r"(?:-go|-ego|-tego|-szego)(?!\w)", "d"), (r"(?i:na|we?|o|po|przy) ", r"\.(?=\s+[a-ząćęłńóśźż])", "p"),
