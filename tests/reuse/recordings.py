@@ -10,7 +10,7 @@ import soundfile
 
 from livekit_xtts.speech import Voice
 from livekit_xtts.voicefile import make_voice
-from livekit_xtts.voices import VoiceLibrary
+from livekit_xtts.voices import VoiceLibrary, VoiceSource
 from tests.fake_engine import FakeEngine
 
 
@@ -46,3 +46,8 @@ def add_voices(folder: str, seeds: range) -> None:
     for seed in seeds:
         library.add("shared", some_voice(engine, seed=seed), overwrite=True).result(60)
         library.resolve("shared").result(60)
+
+
+def resolve(library: VoiceLibrary, source: VoiceSource, **options: bool) -> Voice:
+    """The voice, waited for."""
+    return library.resolve(source, **options).result(20)
