@@ -31,6 +31,16 @@ _PATIENCE = 8
 """Steps for which slots that were given back waste a row before the others move up."""
 
 
+def require_libraries() -> Any:
+    """ONNX Runtime's module; `ModelError` where it, or `onnx`, is missing."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"8-bit weights need onnx and onnxruntime: {error}") from error
+    return onnxruntime
+
+
 def open_session(path: Path, threads: int) -> Any:
     """Load a graph that `write_graph` made.
 
@@ -41,10 +51,7 @@ def open_session(path: Path, threads: int) -> Any:
     Raises:
         ModelError: ONNX Runtime is missing, lacks a kernel, or cannot read the file.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(f"ONNX Runtime cannot be imported: {error}") from error
+    onnxruntime = require_libraries()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -93,7 +100,7 @@ class OnnxRunner:
         self.device = torch.device("cpu")
         self.dtype = torch.float32
         self.piece = PIECE
-        self._session = session
+        self.session = session
         physical = -(-slots // ROW_STEP) * ROW_STEP
         self.rows = tuple(range(ROW_STEP, physical + 1, ROW_STEP))
         width, heads = config.gpt_n_model_channels, config.gpt_n_heads
@@ -113,7 +120,7 @@ class OnnxRunner:
 
     def _bind(self, row: int, rows: int, positions: int) -> _Bound:
         return _Bound(
-            self._session,
+            self.session,
             self._data[:, :, row : row + rows],
             positions,
             self.config.gpt_num_audio_tokens,
