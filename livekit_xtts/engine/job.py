@@ -27,7 +27,7 @@ from livekit_xtts.speech import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from livekit_xtts.engine.sampler import StopBias
+    from livekit_xtts.engine.ends import StopBias
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ class Job:
         self.prepared: Prepared | None = None
         self.voice: Any = None
         self.plan: Any = None
+        self.ending: Any = None
         self._sink = sink
         self._clock = clock
         self._on_cancel = on_cancel
@@ -119,7 +120,7 @@ class Job:
         self._lock = threading.RLock()
         self._done = False
         self._cancelled = False
-        self._held: list[Float32] = []
+        self._held: list[tuple[Float32, int]] = []
         self.submitted_at = clock()
         self.admitted_at: float | None = None
         self.first_audio_at: float | None = None
@@ -152,21 +153,33 @@ class Job:
             return self.submitted_at
         return self.first_audio_at + self.sent / SAMPLE_RATE
 
-    def send(self, audio: Float32, codes: int, final: bool) -> None:
-        """Hand the next audio to the sink, or hold it where one chunk at the end was asked for.
+    @property
+    def held(self) -> int:
+        """Samples held back."""
+        return sum(audio.size for audio, _ in self._held)
+
+    def send(self, audio: Float32, codes: int, final: bool, hold: bool = False) -> None:
+        """Hand the next audio to the sink, what was held before it first.
 
         Args:
             audio: Shape (samples,).
             codes: Codes behind all audio so far.
             final: Whether this is the last of it.
+            hold: Keep it for the next call. Where one chunk at the end was asked for, all is kept.
         """
+        if not final and (hold or not self.request.streaming):
+            self._held.append((audio, codes))
+            return
+        held, self._held = self._held, []
         if not self.request.streaming:
-            self._held.append(audio)
-            if not final:
-                return
-            audio = np.concatenate(self._held)
-            self._held.clear()
-        if not audio.size and not final:
+            audio = np.concatenate([*(part for part, _ in held), audio])
+            held = []
+        for part, count in held:
+            self._send(part, count, False)
+        self._send(audio, codes, final)
+
+    def _send(self, audio: Float32, codes: int, final: bool) -> None:
+        if self._cancelled or not (audio.size or final):
             return
         if self.first_audio_at is None and audio.size:
             self.first_audio_at = self._clock()

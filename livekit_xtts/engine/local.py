@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from livekit_xtts.engine import source as models
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.life import ThreadedEngine
 from livekit_xtts.engine.schedule import PROFILES, StepTimes
 from livekit_xtts.engine.settings import Settings
@@ -39,6 +39,8 @@ class LocalEngine(ThreadedEngine):
         load_timeout: Seconds that loading may take; then waiting requests fail, loading goes on.
         times: Step times instead of measured ones. The chunk boundaries follow from them, so with
             given times streamed audio has the same bits on every start; else only to rounding.
+        ends: How requests may end: budget, stop bias, silence, fade; None for the defaults,
+            `Ends.off()` for what the model gives.
         seed: Of random weights.
     """
 
@@ -56,6 +58,7 @@ class LocalEngine(ThreadedEngine):
         threads: int | None = None,
         load_timeout: float = 300.0,
         times: StepTimes | None = None,
+        ends: Ends | None = None,
         seed: int = 0,
     ) -> None:
         if profile not in PROFILES:
@@ -72,7 +75,13 @@ class LocalEngine(ThreadedEngine):
         self._source = model
         self._seed = seed
         self._settings = Settings(
-            device, precision, slots, queue, profile, times, time.perf_counter
+            device=device,
+            precision=precision,
+            slots=slots,
+            queue=queue,
+            profile=profile,
+            times=times,
+            ends=ends or Ends(),
         )
 
     def _load(self) -> models.Loaded:

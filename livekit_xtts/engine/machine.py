@@ -129,11 +129,13 @@ class Machine:
                 text_ids=config.gpt_number_text_tokens,
                 positions=config.max_codes,
                 trained=loaded.trained,
+                ends=settings.ends,
             ),
             self.schedule,
             slots=settings.slots,
             positions=config.max_codes,
             clock=settings.clock,
+            ends=settings.ends,
             window_batch=64 if cuda else 1,
             depth=1 if cuda else 0,
         )

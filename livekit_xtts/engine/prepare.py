@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.job import Job, Prepared
-from livekit_xtts.engine.length import expected_codes
+from livekit_xtts.engine.length import expected_codes, expected_codes_of_ids
 from livekit_xtts.speech import (
     MAX_TEXT_IDS,
     EngineInfo,
@@ -43,6 +44,7 @@ class Preparer:
         positions: Most steps of one request.
         trained: False for random weights, whose speech never ends by itself: the budget of codes
             then follows from the text.
+        ends: How requests may end; None as the model gives it.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Preparer:
         text_ids: int,
         positions: int,
         trained: bool = True,
+        ends: Ends | None = None,
     ) -> None:
         self._info = info
         self._tokenizer = tokenizer
@@ -63,6 +66,7 @@ class Preparer:
         self._text_ids = text_ids
         self._positions = positions
         self._trained = trained
+        self._ends = ends or Ends.off()
 
     def __call__(self, job: Job) -> Prepared:
         """Check a request.
@@ -74,15 +78,20 @@ class Preparer:
         """
         request = job.request
         ids = self._ids(request)
-        budget = request.max_codes or self._positions
+        if request.ids is None:
+            expected = expected_codes(request.text, request.language)
+        else:
+            expected = expected_codes_of_ids(len(ids))
+        limits = [self._positions, request.max_codes, self._ends.limit(expected)]
         if not self._trained and request.ids is None:
-            budget = min(budget, round(expected_codes(request.text, request.language)))
+            limits.append(round(expected))
         return Prepared(
             ids=ids,
             voice=self._checked(request.voice or self._voice),
             sampling=request.sampling or self._info.sampling,
             seed=secrets.randbits(63) if request.seed is None else request.seed,
-            budget=min(budget, self._positions),
+            budget=min(limit for limit in limits if limit),
+            stop_bias=self._ends.bias(expected),
         )
 
     def _ids(self, request: SpeechRequest) -> tuple[int, ...]:

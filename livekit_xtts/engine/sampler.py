@@ -7,11 +7,10 @@ nothing here waits for the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from livekit_xtts.engine.ends import StopBias
 from livekit_xtts.speech import Sampling
 
 PROMPT_ID = 1
@@ -19,23 +18,6 @@ PROMPT_ID = 1
 
 NOT_FINITE = -1
 """What `Sampler.draw` gives in place of a code where a row's logits are not finite."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopBias:
-    """A push towards the stop code for speech that outlasts its text.
-
-    Added to the stop code's logit: `rate * max(0, position / expected - 1)`, at most `limit`.
-
-    Attributes:
-        expected: Codes that the text is expected to take; above 0.
-        rate: Logits for each further `expected` codes; 0 switches it off.
-        limit: The most that is added.
-    """
-
-    expected: float = 1.0
-    rate: float = 0.0
-    limit: float = 20.0
 
 
 def shaped(

@@ -21,16 +21,15 @@ from dataclasses import dataclass
 
 import torch
 
+from livekit_xtts.engine.ends import Ending, Ends
 from livekit_xtts.engine.job import Job, Prepared
+from livekit_xtts.engine.policy import Policy, can_step
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import NOT_FINITE
 from livekit_xtts.engine.schedule import ChunkSchedule
 from livekit_xtts.engine.step import HostCopy, Rows, Stepper
 from livekit_xtts.engine.windows import Vocoder, WindowLane
-from livekit_xtts.speech import EngineClosedError, EngineFailedError, SpeechError
-
-COMFORTABLE_SECONDS = 1.0
-"""A row with more audio ahead than this waits while another row's listener is in need."""
+from livekit_xtts.speech import SAMPLE_RATE, EngineClosedError, EngineFailedError, SpeechError
 
 
 class Work(enum.Enum):
@@ -64,6 +63,7 @@ class Scheduler:
         slots: Requests in the model at once; the stepper has at least so many.
         positions: Most steps of one request.
         clock: Seconds, monotonic.
+        ends: How requests may end; None as the model gives it.
         window_batch: Most vocoder windows in one batch.
         depth: Steps that may be launched ahead of the one that is read; 0 on a CPU.
     """
@@ -79,6 +79,7 @@ class Scheduler:
         slots: int,
         positions: int,
         clock: Callable[[], float],
+        ends: Ends | None = None,
         window_batch: int = 1,
         depth: int = 0,
     ) -> None:
@@ -90,6 +91,7 @@ class Scheduler:
         self._schedule = schedule
         self._positions = positions
         self._clock = clock
+        self._ends = ends or Ends.off()
         self._window_batch = window_batch
         self._depth = depth
         self._lane = WindowLane(stepper, vocoder)
@@ -102,9 +104,7 @@ class Scheduler:
         self._cuts: dict[float, tuple[int, ...]] = {}
         self._cancelled: deque[Job] = deque()
         self._last: Work | None = None
-        times, most = schedule.times, schedule.profile.most
-        # Work once begun is not interrupted: a listener is in need this long before silence.
-        self._reserve = 2.0 * max(times.piece_s, times.step(slots), times.window(most))
+        self._policy = Policy(schedule, slots)
 
     # ---- what others call -----------------------------------------------------------------
 
@@ -173,6 +173,7 @@ class Scheduler:
                 job.prepared = self._prepare(job)
                 job.voice = self._prompts.voice(job.prepared.voice)
                 job.plan = self._vocoder.plan(job.request.speed)
+                job.ending = Ending(self._ends)
                 job.progress.cuts = self._cuts_of(job)
                 progress = job.progress
                 progress.slot = self._free.pop()
@@ -198,7 +199,7 @@ class Scheduler:
                 self._cuts.clear()
             plan = job.plan
             self._cuts[speed], _ = self._schedule.boundaries(
-                lambda codes: plan.final_samples(codes, False) / 24_000, self._positions
+                lambda codes: plan.final_samples(codes, False) / SAMPLE_RATE, self._positions
             )
         return self._cuts[speed]
 
@@ -236,7 +237,7 @@ class Scheduler:
                 work = self._next(job)
                 if work is None:
                     continue
-                key = self._urgency(job, now)
+                key = self._policy.urgency(job, now, len(self._speaking))
                 if key < best_key:
                     best, best_key, best_work = job, key, work
         if self._filling and self._last is Work.STEP and best_work is not Work.PIECE:
@@ -250,40 +251,7 @@ class Scheduler:
             return Work.PIECE
         if self._lane.due(job) is not None:
             return Work.WINDOW
-        return Work.STEP if self._can_step(job) else None
-
-    @staticmethod
-    def _can_step(job: Job) -> bool:
-        assert job.prepared is not None
-        return not job.progress.finished and job.progress.launched < job.prepared.budget
-
-    def _urgency(self, job: Job, now: float) -> tuple[int, float]:
-        if job.starting:
-            return 1, job.submitted_at
-        slack = job.runs_dry_at() - now - self._until_chunk(job)
-        return (0 if slack < self._reserve else 2), slack
-
-    def _until_chunk(self, job: Job) -> float:
-        """Seconds of work before the job's next chunk can leave."""
-        progress, times = job.progress, self._schedule.times
-        cut = self._lane.next_cut(job)
-        steps = 0 if progress.finished else max(0, cut - progress.latents)
-        return steps * times.step(len(self._speaking)) + times.window(self._schedule.profile.most)
-
-    def _company(self, job: Job) -> list[Job]:
-        """The rows of the next step: all, or only those in need while a listener is in need."""
-        rows = [other for other in self._speaking if self._can_step(other)]
-        times = self._schedule.times
-        if 4 * times.row_s * len(rows) < times.step_s:
-            return rows
-        now = self._clock()
-        if self._urgency(job, now)[0] == 2:
-            return rows
-        return [
-            row
-            for row in rows
-            if row is job or row.starting or row.runs_dry_at() - now < COMFORTABLE_SECONDS
-        ]
+        return Work.STEP if can_step(job) else None
 
     # ---- working --------------------------------------------------------------------------
 
@@ -305,7 +273,7 @@ class Scheduler:
         self._catch_up()
 
     def _step(self, job: Job) -> None:
-        jobs = tuple(self._company(job))
+        jobs = tuple(self._policy.company(job, self._speaking, self._clock()))
         rows = Rows(
             tuple(row.progress.slot for row in jobs),
             tuple(row.progress.launched for row in jobs),
@@ -382,16 +350,35 @@ class Scheduler:
                 for other in (*self._speaking, *self._draining)
                 if other is not job and self._lane.due(other) is not None
             ]
-            others.sort(key=lambda other: self._urgency(other, now))
+            others.sort(key=lambda other: self._policy.urgency(other, now, len(self._speaking)))
             jobs += others[: self._window_batch - 1]
         self.counters.windows += len(jobs)
         for failed, error in self._lane.run(jobs):
             self._fail(failed, error, "decoding")
 
     def _deliver(self, wait: bool) -> None:
-        for job, error in self._lane.collect(wait):
-            if error is None:
+        for due, audio in self._lane.collect(wait):
+            job = due.job
+            if job.done:
+                continue
+            if isinstance(audio, EngineFailedError):
+                self._fail(job, audio, "decoding")
+                continue
+            capped = due.final and not job.progress.stopped
+            out, over = job.ending.feed(audio, due.final, capped)
+            codes = min(due.codes, len(job.progress.codes))
+            if over and not due.final:
+                # The rest would be silence; where that is seen does not depend on the company.
+                del job.progress.codes[codes:]
+                job.progress.stopped = False
+            held = not over and self._holds(job, out.size)
+            job.send(out, codes, over, held)
+            if over:
                 job.finish()
                 self._forget(job)
-            else:
-                self._fail(job, error, "decoding")
+
+    def _holds(self, job: Job, samples: int) -> bool:
+        if not job.starting or not job.request.streaming:
+            return False
+        lead = (job.held + samples) / SAMPLE_RATE
+        return self._policy.hold(job, lead, len(self.jobs) - len(self._waiting), self._clock())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.schedule import StepTimes
 
 
@@ -20,6 +21,7 @@ class Settings:
         queue: Requests that wait.
         profile: A name of `PROFILES`.
         times: Step times instead of measured ones, for results that are the same everywhere.
+        ends: How requests may end.
         clock: Seconds, monotonic.
     """
 
@@ -29,4 +31,5 @@ class Settings:
     queue: int = 16
     profile: str = "balanced"
     times: StepTimes | None = None
+    ends: Ends = field(default_factory=Ends)
     clock: Callable[[], float] = time.perf_counter

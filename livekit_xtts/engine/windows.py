@@ -12,7 +12,7 @@ from torch import Tensor
 
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.step import HostCopy, Stepper
-from livekit_xtts.speech import EngineFailedError
+from livekit_xtts.speech import EngineFailedError, Float32
 
 
 class Plan(Protocol):
@@ -40,8 +40,14 @@ class Vocoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
-    """A window of a job, decided."""
+class Due:
+    """A window of a job, decided.
+
+    Attributes:
+        job: Whose it is.
+        codes: Codes at which it ends.
+        final: Whether it is the job's last.
+    """
 
     job: Job
     codes: int
@@ -59,7 +65,7 @@ class WindowLane:
     def __init__(self, stepper: Stepper, vocoder: Vocoder) -> None:
         self._stepper = stepper
         self._vocoder = vocoder
-        self._flying: deque[tuple[_Due, HostCopy]] = deque()
+        self._flying: deque[tuple[Due, HostCopy]] = deque()
         self.decoded = 0
 
     @staticmethod
@@ -78,21 +84,13 @@ class WindowLane:
                 return cut, False
         return (progress.latents, True) if progress.finished else None
 
-    def next_cut(self, job: Job) -> int:
-        """Codes at which the job's next window ends, as far as that can be known."""
-        progress = job.progress
-        assert job.prepared is not None
-        if progress.cut < len(progress.cuts):
-            return min(progress.cuts[progress.cut], job.prepared.budget)
-        return job.prepared.budget
-
     def run(self, jobs: Sequence[Job]) -> list[tuple[Job, EngineFailedError]]:
         """Decode the due window of each job.
 
         Returns:
             The jobs that failed, with what happened.
         """
-        dues = [_Due(job, *found) for job in jobs if (found := self.due(job)) is not None]
+        dues = [Due(job, *found) for job in jobs if (found := self.due(job)) is not None]
         spans = [due.job.plan.final_samples(due.codes, due.final) for due in dues]
         try:
             items = [self._item(due, last) for due, last in zip(dues, spans, strict=True)]
@@ -110,7 +108,7 @@ class WindowLane:
         self.decoded += len(dues)
         return []
 
-    def _item(self, due: _Due, last: int) -> tuple[Tensor, Tensor, Any]:
+    def _item(self, due: Due, last: int) -> tuple[Tensor, Tensor, Any]:
         job, progress = due.job, due.job.progress
         window = job.plan.window(progress.decoded, last, due.codes, due.final)
         if progress.tail is None:
@@ -125,34 +123,30 @@ class WindowLane:
         """Whether decoded audio is on its way to the host."""
         return bool(self._flying)
 
-    def collect(self, wait: bool = False) -> list[tuple[Job, EngineFailedError | None]]:
-        """Hand on audio that has arrived on the host.
+    def collect(self, wait: bool = False) -> list[tuple[Due, Float32 | EngineFailedError]]:
+        """Audio that has arrived on the host, in order.
 
         Args:
             wait: Wait for the oldest if none has arrived.
 
         Returns:
-            The jobs that are over: with None where the last audio went out, else what happened.
+            Each window with its samples, or with what happened.
         """
-        over: list[tuple[Job, EngineFailedError | None]] = []
+        arrived: list[tuple[Due, Float32 | EngineFailedError]] = []
         while self._flying and (wait or self._flying[0][1].ready):
             wait = False
             due, copy = self._flying.popleft()
-            if due.job.done:
-                continue
             try:
-                audio = copy.wait().numpy()
+                audio: Float32 = copy.wait().numpy()
             except Exception as error:
-                over.append((due.job, _failure(error)))
+                arrived.append((due, _failure(error)))
                 continue
-            if not np.isfinite(audio).all():
+            if np.isfinite(audio).all():
+                arrived.append((due, audio))
+            else:
                 message = "the vocoder gave values that are not finite; the request was ended"
-                over.append((due.job, EngineFailedError(message)))
-                continue
-            due.job.send(audio, min(due.codes, len(due.job.progress.codes)), due.final)
-            if due.final:
-                over.append((due.job, None))
-        return over
+                arrived.append((due, EngineFailedError(message)))
+        return arrived
 
 
 def _failure(error: Exception) -> EngineFailedError:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.machine import Machine
 from livekit_xtts.engine.settings import Settings
@@ -35,7 +36,7 @@ def machine(small_model: XttsModel) -> Machine:
         bias = model.gpt.mel_head.bias.clone()
         bias[STOP] += 3.0
     loaded = Loaded("small", model, None, random_voice(model, 0))
-    made = Machine(loaded, Settings(slots=8, times=TIMES, clock=_Ticking()))
+    made = Machine(loaded, Settings(slots=8, times=TIMES, clock=_Ticking(), ends=Ends.off()))
     head = made.runner._head  # type: ignore[attr-defined]
     made.runner._head = (head[0], bias)  # type: ignore[attr-defined]
     return made

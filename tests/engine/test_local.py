@@ -491,21 +491,32 @@ def test_a_loop_that_has_gone_is_a_cancel(engines: Any) -> None:
     assert task.done
 
 
-def test_threads_of_the_host_stay_as_they_are(engines: Any) -> None:
+def test_threads_of_the_host_stay_as_they_are() -> None:
     before = torch.get_num_threads()
-    engine = engines(threads=before + 1)
-    engine.load()
-    inner: list[int] = []
-    tick = engine._machine.scheduler.tick
-    engine._machine.scheduler.tick = lambda: (inner.append(torch.get_num_threads()), tick())[1]
-    engine.submit(ids(), inbox := Inbox())
-    inbox.wait()
-    later: list[int] = []
-    other = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
-    other.start()
-    other.join()
-    assert torch.get_num_threads() == before and later == [before]
-    assert inner[0] == before + 1
+    seen: list[int] = []
+
+    def own() -> None:
+        threads.use_threads(before + 1)
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=own)
+    thread.start()
+    thread.join()
+    assert seen == [before, before + 1] and torch.get_num_threads() == before
+
+
+def test_the_engines_thread_uses_the_threads_asked_for(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        life, "use_threads", lambda count: asked.append((count, threading.current_thread().name))
+    )
+    engines(threads=3).load()
+    assert asked == [(3, "xtts-engine")]
 
 
 def test_priority_is_lowered_only_where_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from livekit_xtts.engine.sampler import NOT_FINITE, Sampler, StopBias, shaped
+from livekit_xtts.engine.ends import StopBias
+from livekit_xtts.engine.sampler import NOT_FINITE, Sampler, shaped
 from livekit_xtts.speech import Sampling
 
 CODES, START, STOP = 1026, 1024, 1025

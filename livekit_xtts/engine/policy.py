@@ -1,0 +1,129 @@
+"""Who comes first, who takes part in a step, and when a first chunk had better wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.schedule import ChunkSchedule
+from livekit_xtts.speech import CODE_SECONDS, SAMPLE_RATE
+
+COMFORTABLE_SECONDS = 1.0
+"""A row with more audio ahead than this waits while another row's listener is in need."""
+
+HOLD_SECONDS = 0.7
+"""A first chunk is held back at most until so long after its request came."""
+
+LOOK_AHEAD = 8
+"""Chunks played through in advance to see whether a listener would run dry."""
+
+SUSTAINED = 0.95
+"""Part of the time that the streams' work may take up."""
+
+
+def can_step(job: Job) -> bool:
+    """Whether the job has a further step to make."""
+    assert job.prepared is not None
+    return not job.progress.finished and job.progress.launched < job.prepared.budget
+
+
+def next_cut(job: Job) -> int:
+    """Codes at which the job's next window ends, as far as that can be known."""
+    progress = job.progress
+    assert job.prepared is not None
+    if progress.cut < len(progress.cuts):
+        return min(progress.cuts[progress.cut], job.prepared.budget)
+    return job.prepared.budget
+
+
+def sustainable_streams(schedule: ChunkSchedule, slots: int) -> int:
+    """Streams that this machine can speak at once in real time, by the measured times.
+
+    Args:
+        schedule: Has the times and the profile.
+        slots: The most there can be.
+
+    Returns:
+        1 … slots; 1 also where the machine is slower than speech.
+    """
+    times, most = schedule.times, schedule.profile.most
+    for streams in range(slots, 1, -1):
+        if times.chunk(most, streams) <= SUSTAINED * most * CODE_SECONDS:
+            return streams
+    return 1
+
+
+class Policy:
+    """Decides by playback deadlines; changes when things happen, never what comes out.
+
+    Args:
+        schedule: Has the times and the profile.
+        slots: Slots of the engine.
+    """
+
+    def __init__(self, schedule: ChunkSchedule, slots: int) -> None:
+        self._times = schedule.times
+        self._most = schedule.profile.most
+        # Work once begun is not interrupted: a listener is in need this long before silence.
+        times = self._times
+        self._reserve = 2.0 * max(times.piece_s, times.step(slots), times.window(self._most))
+
+    def urgency(self, job: Job, now: float, rows: int) -> tuple[int, float]:
+        """Sorts jobs: in need, without audio yet, the others; the most urgent first.
+
+        Args:
+            job: Any job.
+            now: The clock.
+            rows: Rows of a step.
+        """
+        if job.starting:
+            return 1, job.submitted_at
+        progress = job.progress
+        steps = 0 if progress.finished else max(0, next_cut(job) - progress.latents)
+        work = steps * self._times.step(rows) + self._times.window(self._most)
+        slack = job.runs_dry_at() - now - work
+        return (0 if slack < self._reserve else 2), slack
+
+    def company(self, job: Job, speaking: Sequence[Job], now: float) -> list[Job]:
+        """The rows of the next step: all, or only those in need while a listener is in need.
+
+        Args:
+            job: The job whose step it is.
+            speaking: All that have a slot and a prompt in it.
+            now: The clock.
+        """
+        rows = [other for other in speaking if can_step(other)]
+        if 4 * self._times.row_s * len(rows) < self._times.step_s:
+            return rows  # Where a row costs next to nothing, all go along.
+        if self.urgency(job, now, len(rows))[0] == 2:
+            return rows
+        return [
+            row
+            for row in rows
+            if row is job or row.starting or row.runs_dry_at() - now < COMFORTABLE_SECONDS
+        ]
+
+    def hold(self, job: Job, lead: float, streams: int, now: float) -> bool:
+        """Whether a first chunk should wait for the next one, because in this company the listener
+        would run dry.
+
+        Args:
+            job: Has no audio sent yet; its next cut is that of the chunk after.
+            lead: Seconds of audio in hand.
+            streams: Requests in the engine.
+            now: The clock.
+        """
+        progress = job.progress
+        assert job.prepared is not None
+        if streams < 2 or progress.finished or now - job.submitted_at >= HOLD_SECONDS:
+            return False
+        done, made = progress.latents, progress.decoded
+        for cut in progress.cuts[progress.cut : progress.cut + LOOK_AHEAD]:
+            codes = max(0, min(cut, job.prepared.budget) - done)
+            lead -= codes * self._times.step(streams) + streams * self._times.window(max(codes, 1))
+            if lead < 0.0:
+                return True
+            final = job.plan.final_samples(cut, False)
+            lead += max(0, final - made) / SAMPLE_RATE
+            done, made = max(done, cut), max(made, final)
+        return False
