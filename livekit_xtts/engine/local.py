@@ -28,7 +28,8 @@ class LocalEngine(ThreadedEngine):
             "random-small" or "random" for seeded random weights; a model; None for the bundled
             voice, or, where none is installed, "random-small" with a warning.
         device: As torch names it; "auto" takes a CUDA device where there is one, else the CPU.
-        precision: "auto", or one of the precisions that the device offers ("fp32", …).
+        precision: "auto" takes the fastest that the machine has instructions for and that passes
+            its gate on these weights; or by name: "fp32", "int8+bf16" (GPT and vocoder), ….
         slots: Requests that are spoken at once. Memory for a slot's keys and values is used as far
             as its longest request so far went: on the full-size model in fp32 246 kB a position,
             60 MB for a typical request, 255 MB for the longest.
@@ -88,7 +89,12 @@ class LocalEngine(ThreadedEngine):
         from livekit_xtts.engine.machine import pick_device
 
         device = pick_device(self._settings.device)
-        return models.load(self._source, device=device, seed=self._seed)
+        return models.load(
+            self._source,
+            device=device,
+            seed=self._seed,
+            precision=self._settings.precision,
+        )
 
     def _assemble(self, loaded: models.Loaded) -> Machine:
         from livekit_xtts.engine.machine import Machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,13 +21,12 @@ from livekit_xtts.engine.scheduler import Counters, Scheduler
 from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper
-from livekit_xtts.model.runner import GptRunner, TorchRunner
+from livekit_xtts.model.precision import Vocoder, prepare
+from livekit_xtts.model.runner import GptRunner
 from livekit_xtts.model.streaming import StreamPlan, Window, decode_windows, stream_plan
+from livekit_xtts.model.vocoder import HifiGan
 from livekit_xtts.speech import EngineInfo, ModelError, ReferenceAudio, SpeechRequest, Voice
 from livekit_xtts.voicefile import make_voice
-
-if TYPE_CHECKING:
-    from livekit_xtts.model.xtts import XttsModel
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +35,19 @@ class ModelVocoder:
     """The vocoder of a model, as the scheduler wants it.
 
     Args:
-        model: Has the vocoder.
+        vocoder: Decodes windows.
     """
 
-    def __init__(self, model: XttsModel) -> None:
-        self._model = model
+    def __init__(self, vocoder: Vocoder) -> None:
+        self._vocoder = vocoder
 
     def plan(self, speed: float) -> StreamPlan:
         """The plan of a speed; kept."""
-        return stream_plan(self._model.config, speed)
+        return stream_plan(self._vocoder.config, speed)
 
     def decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
         """See `model.streaming.decode_windows`."""
-        return decode_windows(self._model.vocoder, items)
+        return decode_windows(cast(HifiGan, self._vocoder), items)
 
 
 def pick_device(asked: str) -> str:
@@ -80,9 +79,18 @@ class Machine:
     def __init__(self, loaded: Loaded, settings: Settings) -> None:
         model, config = loaded.model, loaded.model.config
         self.model = model
-        self.device = next(model.parameters()).device
-        self.precision = "fp32"
-        self.runner: GptRunner = TorchRunner(model.gpt, settings.slots, device=self.device)
+        self.device = model.gpt.mel_head.weight.device
+        parts = prepare(
+            model,
+            precision=settings.precision,
+            slots=settings.slots,
+            device=self.device,
+            folder=loaded.folder,
+            voice=loaded.voice,
+            release=loaded.owned,
+        )
+        self.precision = parts.precision
+        self.runner: GptRunner = parts.runner
         sampler = Sampler(
             settings.slots,
             config.gpt_num_audio_tokens,
@@ -92,7 +100,7 @@ class Machine:
             device=self.device,
         )
         stepper = Stepper(self.runner, sampler, config.max_codes)
-        vocoder = ModelVocoder(model)
+        vocoder = ModelVocoder(parts.vocoder)
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
             self.runner,
@@ -106,7 +114,7 @@ class Machine:
             model=loaded.name,
             fingerprint=model.fingerprint,
             device=str(self.device),
-            precision=self.precision,
+            precision=parts.precision,
             slots=settings.slots,
             queue=settings.queue,
             languages=loaded.tokenizer.languages if loaded.tokenizer else config.languages,

@@ -39,6 +39,8 @@ class Loaded:
         model: Weights and configuration.
         tokenizer: None where the folder has no vocabulary.
         voice: The default voice, None where there is none.
+        folder: Where it came from, None for models from memory.
+        owned: Whether nobody else holds the model, so that parts of it may be given up.
         trained: False for random weights, whose speech never ends by itself.
     """
 
@@ -46,6 +48,8 @@ class Loaded:
     model: XttsModel
     tokenizer: Tokenizer | None
     voice: Voice | None
+    folder: Path | None = None
+    owned: bool = False
     trained: bool = True
 
 
@@ -72,19 +76,23 @@ def name_of(source: ModelSource) -> str:
     return "model"
 
 
-def load(source: ModelSource, *, device: str = "cpu", seed: int = 0) -> Loaded:
+def load(
+    source: ModelSource, *, device: str = "cpu", seed: int = 0, precision: str = "auto"
+) -> Loaded:
     """Load a model.
 
     Args:
         source: A folder, a name of `RANDOM`, a model, or None for the bundled one.
         device: Where the weights go.
+        precision: What will be asked for: what it does not need is left out.
         seed: Of random weights.
 
     Raises:
         ModelError: Something is missing or damaged; the message names it and the remedy.
     """
-    from livekit_xtts.model.checkpoint import create_random, load_model
+    from livekit_xtts.model.checkpoint import create_random
     from livekit_xtts.model.config import XttsConfig
+    from livekit_xtts.model.precision import load_for
 
     wanted = chosen(source)
     if not isinstance(wanted, str | Path):
@@ -93,14 +101,23 @@ def load(source: ModelSource, *, device: str = "cpu", seed: int = 0) -> Loaded:
     if str(wanted) in RANDOM:
         config = XttsConfig.small() if str(wanted) == RANDOM[0] else XttsConfig()
         model = create_random(config, seed).to(device)
-        return Loaded(str(wanted), model, ByteTokenizer(), random_voice(model, seed), False)
+        return Loaded(
+            str(wanted),
+            model,
+            ByteTokenizer(),
+            random_voice(model, seed),
+            owned=True,
+            trained=False,
+        )
     folder = Path(wanted).expanduser()
-    model = load_model(folder, device=device)
+    model = load_for(folder, device=device, precision=precision)
     return Loaded(
         "bundled" if folder == BUNDLED else folder.name,
         model,
         _vocabulary(folder, model),
         _own_voice(folder, model),
+        folder=folder,
+        owned=True,
     )
 
 

@@ -13,7 +13,7 @@ the chosen precision does not need) and gets the runner of the GPT and the vocod
 and kernels for and that passes its gate on these weights (`gates.py`); norms and logits stay in
 float32. Verdicts, and the quantised weights, are kept beside the checkpoint and used again as long
 as weights, processor and ONNX Runtime are the same. A precision asked for by name is taken without
-a gate. "fp32" is always possible.
+a gate. "fp32" is always possible, and what "auto" leaves small models in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.gates import SPEECHES, judge_gpt, judge_vocoder
 from livekit_xtts.model.runner import TorchRunner
 from livekit_xtts.model.verdicts import GRAPH_FILE, Verdicts
-from livekit_xtts.speech import ModelError
+from livekit_xtts.speech import ModelError, Voice
 
 if TYPE_CHECKING:
     from livekit_xtts.model.config import XttsConfig
@@ -49,6 +49,9 @@ VOCODER_CANDIDATES = {"cpu": ("bf16", "fp32"), "cuda": ("fp16", "fp32")}
 """What "auto" tries for the vocoder."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+WORTHWHILE = {"gpt": 16_000_000, "vocoder": 2_000_000}
+"""Parameters from which "auto" reduces a part; less are read in a millisecond as they are."""
 
 _NEEDS: dict[tuple[str, str], Callable[[], bool]] = {
     ("cpu", "int8"): processor.has_int8,
@@ -133,8 +136,7 @@ def prepare(
     device: torch.device | str = "cpu",
     threads: int | None = None,
     folder: Path | None = None,
-    latents: Tensor | None = None,
-    speaker_embedding: Tensor | None = None,
+    voice: Voice | None = None,
     release: bool = False,
 ) -> Parts:
     """Choose the precision of each part and make what runs it.
@@ -148,8 +150,7 @@ def prepare(
         threads: Of a step on a CPU; None for as many as torch uses.
         folder: Where the model came from: verdicts and quantised weights are kept there, unless
             it cannot be written or belongs to the package.
-        latents: A voice to judge with, shape (32, width).
-        speaker_embedding: Of that voice.
+        voice: To judge with; None for a random one.
         release: The caller does not need the GPT's blocks in float32: give their memory back where
             the runner has its own.
 
@@ -160,8 +161,10 @@ def prepare(
     wanted = parse(precision, str(device))
     verdicts = Verdicts.open(folder, model.fingerprint)
     makers = _Makers(model, slots, length, device, threads or torch.get_num_threads(), verdicts)
-    spoken = None
-    for gpt in wanted.gpt:
+    latents = speaker = spoken = None
+    if voice is not None:
+        latents, speaker = torch.tensor(voice.latents), torch.tensor(voice.speaker_embedding)
+    for gpt in wanted.gpt if makers.worthwhile("gpt", wanted.judged) else ("fp32",):
         runner, spoken = makers.try_gpt(gpt, wanted.judged, latents)
         if runner is not None:
             break
@@ -170,8 +173,8 @@ def prepare(
             f"precision={precision!r} cannot run here: {makers.reason};"
             ' use precision="auto" or "fp32"'
         )
-    for vocoding in wanted.vocoder:
-        vocoder = makers.try_vocoder(vocoding, wanted.judged, spoken, speaker_embedding)
+    for vocoding in wanted.vocoder if makers.worthwhile("vocoder", wanted.judged) else ("fp32",):
+        vocoder = makers.try_vocoder(vocoding, wanted.judged, spoken, speaker)
         if vocoder is not None:
             break
     else:
@@ -227,6 +230,11 @@ class _Makers:
         self._device = device
         self._threads = threads
         self._verdicts = verdicts
+
+    def worthwhile(self, part: str, judged: bool) -> bool:
+        """Whether reducing a part can gain anything; what was asked for by name always does."""
+        module = self._model.gpt.gpt if part == "gpt" else self._model.vocoder
+        return not judged or sum(p.numel() for p in module.parameters()) >= WORTHWHILE[part]
 
     def gpt(self, precision: str) -> GptRunner:
         """A runner; `ModelError` where there is none."""
