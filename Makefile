@@ -43,13 +43,13 @@ $(BIN)/uv:
 		{ echo "python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet uv
 
-# --inexact keeps uv itself in the environment.
+# --inexact keeps uv itself in the environment; compiled once, every import is quick.
 $(VENV)/.base: $(BIN)/uv uv.lock pyproject.toml
-	$(UV) sync --frozen --inexact
+	$(UV) sync --frozen --inexact --compile-bytecode
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/uv uv.lock pyproject.toml
-	$(UV) sync --frozen --inexact --group dev
+	$(UV) sync --frozen --inexact --compile-bytecode --group dev
 	@touch $@ $(VENV)/.base
 
 # With its own dependencies but the environment's numpy, which torch was built for.
