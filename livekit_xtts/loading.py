@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,9 @@ def load(
     """
     from livekit_xtts.engine.shared import shared_engine
 
+    if importlib.util.find_spec("livekit.agents") is not None:
+        # Here, not at the job's first `TTS(...)`, where it would hold up the event loop.
+        importlib.import_module("livekit_xtts.tts")
     engine = shared_engine(model, device, precision)
     engine.load(timeout)
     return engine

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from livekit_xtts.engine.engine import Engine
+# Before torch is imported: tests share few cores, and OpenMP's threads spin while they wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from livekit_xtts.engine.engine import Engine  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
