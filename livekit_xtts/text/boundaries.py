@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 
 from livekit_xtts.text.data.cuts import CUTS, NAMES_WITH_MARKS
+from livekit_xtts.text.language import table
 from livekit_xtts.text.marks import (
     BULLETS,
     CLAUSES,
@@ -16,43 +16,19 @@ from livekit_xtts.text.marks import (
     ENUMERATOR,
     GLUE_LEFT,
     GLUE_RIGHT,
-    HOST_CUES,
     INSTANT,
     NUMBER,
     OPENERS,
     WIDE,
     WIDE_CLAUSES,
     WIDE_ENDS,
+    Boundary,
+    Strength,
     balanced,
+    last_part,
     only_letters,
     plain_word,
 )
-
-
-class Strength(IntEnum):
-    """How good a place for a cut is; also the order of the pauses there."""
-
-    WORD = 0
-    PHRASE = 1
-    JOINT = 2
-    CLAUSE = 3
-    SENTENCE = 4
-    PARAGRAPH = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """A place for a cut.
-
-    Attributes:
-        position: Characters of the text before it.
-        strength: How good it is.
-        words: Words before it.
-    """
-
-    position: int
-    strength: Strength
-    words: float
 
 
 @dataclass(slots=True)
@@ -80,6 +56,7 @@ class Scanner:
             protected: Phrases that are never cut, in any case.
         """
         self._cuts = CUTS[language]
+        self._months = frozenset(table(language).months)
         self._protected = tuple(phrase.lower() for phrase in protected if len(phrase) > 1)
         self.reset()
 
@@ -87,7 +64,9 @@ class Scanner:
         """Forget the text and begin an empty one."""
         self.text = ""
         self.found: list[Boundary] = []
+        self.news: list[Boundary] = []
         self.words = 0.0
+        self.solid: tuple[int, int] | None = None
         self._start: int | None = None
         self._left: tuple[int, int] | None = None
         self._doubt: _Doubt | None = None
@@ -96,11 +75,13 @@ class Scanner:
         self._line_start = True
         self._enumerator = 0
         self._wide_end: int | None = None
+        self._after_initial = False
 
     def feed(self, character: str) -> None:
         """Read one more character."""
         index = len(self.text)
         self.text += character
+        self.news = []
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for position, strength, words in waiting:
@@ -108,6 +89,7 @@ class Scanner:
         if character.isspace():
             self._read_space(character, index)
             return
+        self.solid = (self.solid[0] if self.solid else index, index + 1)
         if self._start is None:
             self._start = index
             self._begin_word(character)
@@ -130,12 +112,8 @@ class Scanner:
         elif character.isupper() and self._glued_sentence(index):
             self._mark(index, Strength.SENTENCE, self.words + 1)
 
-    def at_rest(self, cautious: bool) -> Boundary | None:
-        """The sentence end that the text stops at, as far as it is safe without more text.
-
-        Args:
-            cautious: Also refuse a full stop after a word that a host name may begin with.
-        """
+    def at_rest(self) -> Boundary | None:
+        """The sentence end that the text stops at, as far as silence after it is enough."""
         if self.found and self.found[-1].position == len(self.text.rstrip()):
             return self.found[-1] if self.found[-1].strength >= Strength.SENTENCE else None
         if self._wide_end is not None and self._wide_end == len(self.text):
@@ -151,22 +129,13 @@ class Scanner:
             return None
         if word.rstrip(CLOSERS).lower() in NAMES_WITH_MARKS:
             return None
-        if cautious and word[-1] == ".":
-            left = self._word_before()
-            if not core.islower() and self._cuts.cased and not self._cuts.capital_nouns:
-                return None
-            if left.lower().strip(CLOSERS + OPENERS) in HOST_CUES.split() or self.words < 2:
-                return None
         position = len(self.text)
         if self._protects(position) is not False:
             return None
         return Boundary(position, Strength.SENTENCE, self.words + 1)
 
-    def _word_before(self) -> str:
-        return self.text[slice(*self._left)] if self._left else ""
-
     def _abbreviation(self, core: str) -> bool:
-        lower = core.lower()
+        lower = last_part(core).lower()
         cuts = self._cuts
         return (
             lower in cuts.never_end_set
@@ -221,7 +190,8 @@ class Scanner:
         word = self.text[start:end]
         plain = plain_word(word)
         if self._doubt is not None and plain:
-            if self._doubt.whole and plain not in self._cuts.openers_set:
+            initial = len(plain) == 1 and word.rstrip(CLOSERS).endswith(".")
+            if self._doubt.whole and (initial or plain not in self._cuts.openers_set):
                 self._doubt = None
             else:
                 self._decide(word.lstrip(OPENERS)[:1] or plain)
@@ -252,6 +222,8 @@ class Scanner:
         if plain_word(left) in self._cuts.sticky_set or left[-1] in GLUE_LEFT:
             return True
         if right[0] in GLUE_RIGHT or right[0] in ".,;:!?…":
+            return True
+        if plain_word(left) in self._months and plain_word(right) in ("de", "del"):
             return True
         if joint:
             return False
@@ -298,19 +270,27 @@ class Scanner:
                 self._line_start = True  # "The steps: 1. Open …" counts as a new line
 
     def _read_full_stop(self, core: str, end: int) -> None:
-        cuts, lower = self._cuts, core.lower()
+        if not core:
+            return
+        cuts, lower = self._cuts, last_part(core).lower()
         sentence = Strength.SENTENCE
+        # "J." and, after another initial, "Th."; the next word tells.
+        initial = core.isupper() and len(core) == 1
+        initial |= self._after_initial and len(core) <= 3 and core[0].isupper()
+        self._after_initial = initial
         if NUMBER.fullmatch(core):
             whole = sum(c.isdigit() for c in core) <= 2 and cuts.ordinal_dot
             plain = None if cuts.cased else sentence
             self._doubt = _Doubt(end, plain, sentence, None, whole)
+        elif initial:
+            self._doubt = _Doubt(end, None, sentence, None, whole=True)
         elif lower in cuts.before_number_set:
             self._doubt = _Doubt(end, None, sentence, None)
         elif lower in cuts.never_end_set:
             return
         elif self._abbreviation(core):
             self._doubt = _Doubt(end, None, sentence, None, whole=True)
-        elif core:
+        else:
             # In a text without capitals a small letter proves nothing.
             small = not cuts.cased or not any(c.isupper() for c in self.text)
             self._doubt = _Doubt(end, sentence if small else None, sentence, sentence)
@@ -370,6 +350,7 @@ class Scanner:
             self._insert(Boundary(position, strength, words))
 
     def _insert(self, boundary: Boundary) -> None:
+        self.news.append(boundary)
         index = len(self.found)
         while index and self.found[index - 1].position > boundary.position:
             index -= 1

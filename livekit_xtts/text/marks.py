@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
+from enum import IntEnum
 
 CLOSERS = "\"'”’»›)]}*_`」』）】》〉"
 OPENERS = "\"'“‘«‹([{*_`「『（【《〈¿¡„‚"
@@ -20,16 +22,42 @@ DOTTED = re.compile(r"(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")
 NUMBER = re.compile(r"[^\w]*\d[\d.,:/'’\u00a0\u202f-]*")
 ENUMERATOR = re.compile(r"\(?(\d{1,3})[.)]")
 WIDE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-HOST_CUES = (
-    "visit at to on see www site website email e-mail address file domain dot called of via from"
-    " unter auf bei besuche sur visitez chez en visita sul su em na op naar adres adresse"
-)
-"""Words that a host name may follow, so that the next word's full stop may be part of it."""
+
+
+class Strength(IntEnum):
+    """How good a place for a cut is; also the order of the pauses there."""
+
+    WORD = 0
+    PHRASE = 1
+    JOINT = 2
+    CLAUSE = 3
+    SENTENCE = 4
+    PARAGRAPH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A place for a cut.
+
+    Attributes:
+        position: Characters of the text before it.
+        strength: How good it is.
+        words: Words before it.
+    """
+
+    position: int
+    strength: Strength
+    words: float
 
 
 def plain_word(word: str) -> str:
     """A word without the marks around it, in lower case."""
     return word.strip(CLOSERS + OPENERS + ".,;:!?…").lower()
+
+
+def last_part(word: str) -> str:
+    """A word after its last hyphen, or its last character of a script without spaces."""
+    return WIDE.split(word)[-1].rpartition("-")[2]
 
 
 def only_letters(word: str) -> bool:

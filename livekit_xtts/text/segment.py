@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from livekit_xtts.speech import MAX_TEXT_IDS, InvalidRequestError
-from livekit_xtts.text.boundaries import Boundary, Scanner, Strength
+from livekit_xtts.text.boundaries import Scanner
 from livekit_xtts.text.languages import CHAR_LIMITS, canonical_language
+from livekit_xtts.text.marks import Boundary, Strength
 
 TINY_WORDS = 3
 """A segment with fewer words is merged with a neighbour where there is one."""
@@ -55,10 +56,10 @@ class Segmenter:
     abbreviation, a name with initials, a link, a URL or a protected phrase, unless that alone is
     longer than the limit.
 
-    The segments are the same however the text is grouped into pushes, with one exception: a push
-    that ends in a plain word and "." ends the sentence at once, without waiting for the space
-    (streams of single characters, and words that a host name may begin with, do wait).
-    A stream that falls silent can be asked with `settle` for what is complete.
+    The segments are the same however the text is grouped into pushes. A sentence that ends in
+    "!", "?", "。" or a danda leaves at once; after "." one more character decides, as it may be
+    the middle of "example.com". A stream that falls silent for a moment (a tenth of a second, say)
+    can be asked with `settle` for the sentence that it stopped at.
     """
 
     def __init__(
@@ -99,7 +100,6 @@ class Segmenter:
         self._first = first
         self._scanner = Scanner(self.language, protected)
         self._index = 0
-        self._letter_by_letter = True
         self._due: Boundary | None = None
 
     @property
@@ -112,10 +112,6 @@ class Segmenter:
         done: list[Segment] = []
         for character in text:
             self._feed(character, done)
-        if len(text) > 1:
-            self._letter_by_letter = False
-        if text and not self._letter_by_letter:
-            self._rest(done, cautious=True, tiny=False)
         return done
 
     def settle(self, *, tiny: bool = False) -> list[Segment]:
@@ -127,7 +123,9 @@ class Segmenter:
         done: list[Segment] = []
         if self._due is not None and self._due.position < len(self.pending.rstrip()):
             self._cut(self._due, done)
-        self._rest(done, cautious=False, tiny=tiny)
+        boundary = self._scanner.at_rest()
+        if boundary is not None and (tiny or not self._is_tiny(boundary)):
+            self._cut(boundary, done)
         return done
 
     def flush(self) -> list[Segment]:
@@ -149,20 +147,15 @@ class Segmenter:
     def _feed(self, character: str, done: list[Segment]) -> None:
         """Read one character, and cut where that is due."""
         scanner = self._scanner
-        known = len(scanner.found)
-        strongest = scanner.found[-1].strength if known else None
         scanner.feed(character)
-        if (
-            len(scanner.text) > self.char_limit
-            and self._length(len(scanner.text)) > self.char_limit
-        ):
+        if scanner.solid is not None and self._length(scanner.solid[1]) > self.char_limit:
             self._cut(self._due or self._best(len(scanner.text)), done)
             return
-        news = len(scanner.found) != known or (
-            known and scanner.found[-1].strength is not strongest
-        )
-        if news:
-            self._consider(scanner.found[-1], done)
+        index = self._index
+        for boundary in scanner.news:
+            self._consider(boundary, done)
+            if self._index != index:
+                return
         if self._due is not None and scanner.words - self._due.words >= TINY_WORDS:
             self._cut(self._due, done)
         elif self._index == 0 and self._first is not None and scanner.words >= self._first:
@@ -170,9 +163,6 @@ class Segmenter:
 
     def _consider(self, boundary: Boundary, done: list[Segment]) -> None:
         """Whether a new boundary closes the segment."""
-        scanner = self._scanner
-        if any(found.strength >= Strength.CLAUSE for found in scanner.found[-2:]):
-            boundary = max(scanner.found[-2:], key=lambda found: found.strength)
         length = self._length(boundary.position)
         step = min(self._index, len(_SENTENCE_SHARE) - 1)
         early = self._index == 0 and self._first is not None
@@ -196,21 +186,12 @@ class Segmenter:
         if places:
             self._cut(max(places, key=lambda found: (found.strength, found.position)), done)
 
-    def _rest(self, done: list[Segment], *, cautious: bool, tiny: bool) -> None:
-        """Cut at the end of the text so far, if it stops at the end of a sentence."""
-        boundary = self._scanner.at_rest(cautious)
-        if boundary is None or (self._is_tiny(boundary) and not tiny):
-            return
-        step = min(self._index, len(_SENTENCE_SHARE) - 1)
-        long_enough = self._length(boundary.position) >= _SENTENCE_SHARE[step] * self.char_limit
-        if not cautious or (long_enough and self._index < _HOLD_FROM):
-            self._cut(boundary, done)
-
     def _is_tiny(self, boundary: Boundary) -> bool:
         return boundary.words < TINY_WORDS
 
     def _length(self, position: int) -> int:
-        return len(self._scanner.text[:position].strip())
+        solid = self._scanner.solid
+        return position - solid[0] if solid else 0
 
     def _fits(self, text: str) -> bool:
         if len(text.strip()) > self.char_limit:

@@ -84,7 +84,7 @@ CUTS: dict[str, Cuts] = {
         may_end="jr esq etc inc ltd co corp llc bros a.m p.m am pm u.s u.k u.n e.u d.c b.c a.d"
         " ph.d m.d b.a m.a ave blvd rd sq min max hr hrs sec oz lb lbs in cm km kg"
         " jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun",
-        before_number="no nos p pp vol ch art par para pt sect ver v",
+        before_number="no nos op p pp vol ch art par para pt sect ver v",
         openers="the a an he she it we they i you this that these those there but and so or what"
         " how when where why who which if in on at as for from with after before my your his her"
         " our their its let please then now however yes no not do does did is are was were can"
@@ -102,8 +102,8 @@ CUTS: dict[str, Cuts] = {
     ),
     "es": Cuts(
         never_end="sr sra srta sres dr dra prof profa lic ing arq d dña ud uds st sto sta gral cap"
-        " cnel tte excmo excma aprox ej p.ej p vs tel ext av avda c/ dpto fig ref vol rte admón",
-        may_end="etc a.m p.m ee.uu ltda s.a s.l cía co jr a.c d.c hnos ss.mm",
+        " cnel tte excmo excma aprox ej p.ej p vs tel ext av ee avda c/ dpto fig ref vol rte admón",
+        may_end="etc a.m p.m ee.uu uu ltda s.a s.l cía co jr a.c d.c hnos ss.mm",
         before_number="núm nº n pág págs art cap vol",
         openers="el la los las un una yo tú él ella nosotros ellos esto eso este esta pero y si no"
         " sí cuando donde qué cómo por para en con después luego también entonces hay es son"
@@ -208,7 +208,8 @@ CUTS: dict[str, Cuts] = {
         ordinal_dot=True,
     ),
     "ru": Cuts(
-        never_end="г-н г-жа д-р проф акад им ул пр пл пер д кв стр корп т.е т.к т.н напр см ср ок"
+        never_end="dr mr mrs ms prof st"
+        " г-н г-жа д-р проф акад им ул пр пл пер д кв стр корп т.е т.к т.н напр см ср ок"
         " св гр тов тел доц канд инж",
         may_end="г гг в вв др пр т.д т.п руб коп тыс млн млрд н.э чел мин сек ч",
         before_number="с п рис табл гл ст № т",
@@ -250,7 +251,7 @@ CUTS: dict[str, Cuts] = {
         ordinal_dot=True,
     ),
     "ar": Cuts(
-        never_end="د أ م أ.د ص ت هـ ق",
+        never_end="dr mr mrs ms prof st د أ م أ.د ص ت هـ ق",
         may_end="إلخ الخ ق.م",
         before_number="رقم ص",
         openers="",
@@ -260,6 +261,7 @@ CUTS: dict[str, Cuts] = {
         cased=False,
     ),
     "zh-cn": Cuts(
+        never_end="dr mr mrs ms prof st",
         cased=False,
         word_characters=1.8,
         after="的了着过吗呢吧啊时候后前",
@@ -277,18 +279,20 @@ CUTS: dict[str, Cuts] = {
         ordinal_dot=True,
     ),
     "ko": Cuts(
+        never_end="dr mr mrs ms prof st",
         cased=False,
         joints="그리고 하지만 그래서 그런데 또는 그러나 왜냐하면",
         sticky="이 그 저 한 두 세 네 이런 그런 안 못 더 가장 아주 매우",
     ),
     "ja": Cuts(
+        never_end="dr mr mrs ms prof st",
         cased=False,
         word_characters=2.5,
         after="はがをにでともへ",
         before="",
     ),
     "hi": Cuts(
-        never_end="डॉ श्री श्रीमती सुश्री प्रो पं स्व कु मो डा",
+        never_end="dr mr mrs ms prof st डॉ श्री श्रीमती सुश्री प्रो पं स्व कु मो डा",
         may_end="आदि इत्यादि",
         before_number="सं क्र पृ",
         joints="और लेकिन या क्योंकि कि जो जब अगर तो परंतु इसलिए जबकि",
