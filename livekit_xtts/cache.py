@@ -26,23 +26,21 @@ A key of None passes by the cache: `speech_key` gives it while the model is not 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from livekit_xtts.cachedspeech import CachedSpeech, Note, Piece
 from livekit_xtts.cachefile import DiskTier
+from livekit_xtts.cachekey import KnownTexts, request_key, speech_key
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.flight import Flight, FromEngine, Produce, from_engine, start
-from livekit_xtts.speech import EngineFailedError, EngineInfo, SpeechRequest
-from livekit_xtts.version import __version__
+from livekit_xtts.speech import EngineFailedError, SpeechRequest
 
 __all__ = [
     "CacheStats",
@@ -61,61 +59,6 @@ MEMORY_BYTES = 64 * 2**20
 
 DISK_BYTES = 1024 * 2**20
 DISK_AGE_S = 30 * 24 * 3600.0
-
-
-def speech_key(
-    info: EngineInfo,
-    request: SpeechRequest,
-    *,
-    text: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> str | None:
-    """Names everything that changes the audio, as 64 hex digits; no text can be read from it.
-
-    In it: this package's version, the model's fingerprint and precision, the voice's fingerprint,
-    language, text (or ids), sampling (the checkpoint's own where the request names none), speed,
-    code budget, and the seed policy: a fixed seed, or "any take will do" where the seed is None.
-    Not in it: the device, whose rounding is no other speech.
-
-    Args:
-        info: Of the engine that would speak it.
-        request: The request.
-        text: The normalised text, where it is known; else the request's own.
-        extra: Whatever else changes the audio (gaps, fades, a pronunciation map); JSON values.
-
-    Returns:
-        The key, or None while the engine does not know its model's fingerprint yet.
-    """
-    if not info.fingerprint:
-        return None
-    sampling = request.sampling or info.sampling
-    parts = {
-        "version": __version__,
-        "model": info.fingerprint,
-        "precision": info.precision,
-        "voice": request.voice.fingerprint if request.voice else "default",
-        "language": request.language,
-        "text": request.text if text is None else text,
-        "ids": request.ids,
-        "sampling": asdict(sampling),
-        "speed": float(request.speed),
-        "max_codes": request.max_codes,
-        "seed": request.seed if sampling.do_sample else "greedy",
-        "extra": dict(extra or {}),
-    }
-    plain = json.dumps(parts, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(plain.encode()).hexdigest()
-
-
-def request_key(
-    info: EngineInfo, request: SpeechRequest, *, extra: Mapping[str, Any] | None = None
-) -> str | None:
-    """`speech_key` with the request's text normalised first, as the engine will do it."""
-    if request.normalized or request.ids is not None:
-        return speech_key(info, request, extra=extra)
-    from livekit_xtts.text.normalize import normalize
-
-    return speech_key(info, request, text=normalize(request.text, request.language), extra=extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +120,7 @@ class SpeechCache:
         self._lock = threading.RLock()
         self._entries: OrderedDict[str, tuple[CachedSpeech, float]] = OrderedDict()
         self._flights: dict[str, Flight] = {}
+        self._texts = KnownTexts()
         self._counts = CacheStats()
 
     async def stream(self, key: str | None, produce: Produce) -> AsyncGenerator[Piece, None]:
@@ -215,7 +159,7 @@ class SpeechCache:
             if received or mine:
                 raise EngineFailedError("the speech ended early, with the job making it; try again")
 
-    def speech(
+    async def speech(
         self,
         engine: Engine,
         request: SpeechRequest,
@@ -224,18 +168,27 @@ class SpeechCache:
     ) -> AsyncGenerator[Piece, None]:
         """A request's speech through the cache: what the pipeline iterates instead of the engine.
 
-        The text in the key is normalised, so that "5 €" and "5€" share their speech.
+        The text in the key is normalised, so that "5 €" and "5€" share their speech; a text that is
+        new to this cache is normalised beside the event loop.
 
         Args:
             engine: Speaks it on a miss; see `from_engine`.
             request: The request.
             extra: See `speech_key`.
 
-        Returns:
+        Yields:
             See `stream`; an engine's `SpeechFailed` is raised as its error.
         """
-        key = request_key(engine.info, request, extra=extra)
-        return self.stream(key, from_engine(lambda sink: engine.submit(request, sink)))
+        key = None
+        if engine.info.fingerprint:
+            text = self._texts.known(request)
+            if text is None:
+                text = await asyncio.to_thread(self._texts.learn, request)
+            key = speech_key(engine.info, request, text=text, extra=extra)
+        produce = from_engine(lambda sink: engine.submit(request, sink))
+        async with aclosing(self.stream(key, produce)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def get(self, key: str | None) -> CachedSpeech | None:
         """What is kept under a key, from memory or disk; counts as a hit where it is there."""

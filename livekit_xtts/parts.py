@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from livekit_xtts.audio import silence
-from livekit_xtts.cache import Piece, SpeechCache, from_engine, speech_key
+from livekit_xtts.cache import Piece, SpeechCache, from_engine
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import Flush, TextStream
 from livekit_xtts.speech import (
@@ -35,10 +35,9 @@ def speech_events(
     Raises:
         SpeechError: The engine refused the request, or it failed.
     """
-    produce = from_engine(lambda sink: engine.submit(request, sink))
     if cache is None:
-        return _uncached.stream(None, produce)
-    return cache.stream(speech_key(engine.info, request), produce)
+        return _uncached.stream(None, from_engine(lambda sink: engine.submit(request, sink)))
+    return cache.speech(engine, request)
 
 
 _uncached = SpeechCache(max_bytes=0)

@@ -400,3 +400,16 @@ async def test_random_listeners_come_and_go() -> None:
     await engine.until(lambda: engine.live == 0)
     assert not cache._flights
     engine.close()
+
+
+async def test_texts_that_sound_alike_share_their_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    cache = SpeechCache()
+    for text in ("It  costs 5 dollars.", "It costs 5 dollars."):
+        await heard(cache.speech(engine, SpeechRequest(text)))
+    assert len(engine.requests) == 1
+    monkeypatch.setattr(cache._texts, "learn", lambda _: pytest.fail("normalised again"))
+    await heard(cache.speech(engine, SpeechRequest("It costs 5 dollars.")))
+    await heard(cache.speech(engine, SpeechRequest("x", ids=(1, 2))))
+    assert len(engine.requests) == 2
+    engine.close()
