@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -19,7 +18,6 @@ from livekit_xtts.cache import (
     from_engine,
     speech_key,
 )
-from livekit_xtts.flight import Flight
 from livekit_xtts.speech import (
     EngineBusyError,
     EngineFailedError,
@@ -28,22 +26,7 @@ from livekit_xtts.speech import (
     SpeechRequest,
 )
 from tests.fake_engine import FakeEngine, Script
-
-REQUEST = SpeechRequest("Good morning, how can I help?")
-KEY = "a" * 64
-OTHER = "b" * 64
-
-
-def chunk(samples: int = 1000, start: int = 0, value: float = 0.5) -> SpeechChunk:
-    return SpeechChunk(audio=np.full(samples, value, np.float32), start=start, codes=1)
-
-
-async def heard(pieces: AsyncIterator[Piece]) -> list[Piece]:
-    return [piece async for piece in pieces]
-
-
-def audio(pieces: list[Piece]) -> np.ndarray:
-    return np.concatenate([piece.audio for piece in pieces if isinstance(piece, SpeechChunk)])
+from tests.reuse.pieces import KEY, OTHER, REQUEST, audio, chunk, heard
 
 
 async def fill(cache: SpeechCache, key: str, samples: int = 1000) -> None:
@@ -51,23 +34,6 @@ async def fill(cache: SpeechCache, key: str, samples: int = 1000) -> None:
         yield chunk(samples)
 
     await heard(cache.stream(key, produce))
-
-
-class WatchedCache(SpeechCache):
-    """Says when a listener has joined."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.boarded = threading.Semaphore(0)
-
-    def _board(self, key: str) -> tuple[Flight, bool]:
-        flight = super()._board(key)
-        self.boarded.release()
-        return flight
-
-    async def joined(self, listeners: int) -> None:
-        for _ in range(listeners):
-            assert await asyncio.to_thread(self.boarded.acquire, timeout=20)
 
 
 async def test_an_unknown_model_is_never_cached() -> None:
@@ -278,81 +244,6 @@ async def test_a_generator_runs_on_without_its_first_listener_and_is_closed_with
     await third.aclose()
     await closed.wait()
     assert await cache.get(OTHER) is None
-
-
-async def test_a_listener_in_another_thread_shares_the_generation() -> None:
-    engine = FakeEngine(script=Script(gated=True))
-    cache = WatchedCache()
-    results: list[np.ndarray] = []
-
-    def other_loop() -> None:
-        async def listen() -> None:
-            results.append(audio(await heard(cache.speech(engine, REQUEST))))
-
-        asyncio.run(listen())
-
-    here = asyncio.create_task(heard(cache.speech(engine, REQUEST)))
-    await engine.until(lambda: engine.live == 1)
-    thread = threading.Thread(target=other_loop)
-    thread.start()
-    await cache.joined(2)
-    here.cancel()  # the loop that began it stops listening
-    engine.allow()
-    await asyncio.to_thread(thread.join, 20)
-    np.testing.assert_array_equal(results[0], engine.expected(REQUEST))
-    assert len(engine.requests) == 1
-    engine.close()
-
-
-class OtherLoop:
-    """An event loop in a thread, that begins a generation and then ends."""
-
-    def __init__(self, cache: SpeechCache, pieces: int) -> None:
-        self.begun = threading.Event()
-        self.end = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self.main(cache, pieces)))
-        self.thread.start()
-
-    async def main(self, cache: SpeechCache, pieces: int) -> None:
-        async def produce() -> AsyncIterator[Piece]:
-            for number in range(pieces):
-                yield chunk(start=1000 * number)
-            self.begun.set()
-            await asyncio.Event().wait()
-
-        listener = asyncio.create_task(heard(cache.stream(KEY, produce)))
-        await asyncio.to_thread(self.end.wait, 20)
-        del listener  # asyncio.run cancels it, and the generation with it
-
-    def stop(self) -> None:
-        self.end.set()
-        self.thread.join(20)
-
-
-async def test_when_the_loop_that_makes_it_ends_the_rest_begin_again() -> None:
-    cache = WatchedCache()
-    other = OtherLoop(cache, pieces=0)
-    await asyncio.to_thread(other.begun.wait, 20)
-
-    async def produce() -> AsyncIterator[Piece]:
-        yield chunk(value=0.25)
-
-    follower = asyncio.create_task(heard(cache.stream(KEY, produce)))
-    await cache.joined(2)
-    await asyncio.to_thread(other.stop)
-    assert audio(await follower)[0] == 0.25
-
-
-async def test_a_listener_that_has_heard_a_part_gets_a_retryable_error() -> None:
-    cache = SpeechCache()
-    other = OtherLoop(cache, pieces=1)
-    await asyncio.to_thread(other.begun.wait, 20)
-    follower = cache.stream(KEY, lambda: pytest.fail("started twice"))
-    assert isinstance(await anext(follower), SpeechChunk)
-    await asyncio.to_thread(other.stop)
-    with pytest.raises(EngineFailedError, match="ended early") as raised:
-        await anext(follower)
-    assert raised.value.retryable
 
 
 async def test_a_producer_that_cancels_itself_is_an_error_not_a_loop() -> None:
