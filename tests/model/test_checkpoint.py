@@ -19,7 +19,7 @@ from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.xtts import XttsModel
 from livekit_xtts.speech import ModelError
 from tests.model.conftest import Pair
-from tests.model.reference import PUBLISHED_CONFIG
+from tests.model.published import PUBLISHED_CONFIG
 
 CONFIG = XttsConfig.small()
 State = dict[str, Tensor]

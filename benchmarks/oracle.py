@@ -4,82 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-import pytest
-import soundfile
 import torch
 from torch import Tensor
 
-from livekit_xtts.model.checkpoint import convert, create_random, save_model
+from livekit_xtts.model.checkpoint import convert, create_random, load_model, save_model
 from livekit_xtts.model.config import XttsConfig
-
-PUBLISHED_CONFIG: dict[str, Any] = {
-    "model": "xtts",
-    "audio": {"sample_rate": 22050, "output_sample_rate": 24000},
-    "model_args": {
-        "gpt_batch_size": 1,
-        "enable_redaction": False,
-        "kv_cache": True,
-        "gpt_checkpoint": None,
-        "clvp_checkpoint": None,
-        "decoder_checkpoint": None,
-        "num_chars": 255,
-        "tokenizer_file": "",
-        "gpt_max_audio_tokens": 605,
-        "gpt_max_text_tokens": 402,
-        "gpt_max_prompt_tokens": 70,
-        "gpt_layers": 30,
-        "gpt_n_model_channels": 1024,
-        "gpt_n_heads": 16,
-        "gpt_number_text_tokens": 6681,
-        "gpt_start_text_token": None,
-        "gpt_stop_text_token": None,
-        "gpt_num_audio_tokens": 1026,
-        "gpt_start_audio_token": 1024,
-        "gpt_stop_audio_token": 1025,
-        "gpt_code_stride_len": 1024,
-        "gpt_use_masking_gt_prompt_approach": True,
-        "gpt_use_perceiver_resampler": True,
-        "input_sample_rate": 22050,
-        "output_sample_rate": 24000,
-        "output_hop_length": 256,
-        "decoder_input_dim": 1024,
-        "d_vector_dim": 512,
-        "cond_d_vector_in_each_upsampling_layer": True,
-        "duration_const": 102400,
-    },
-    "languages": [
-        "en",
-        "es",
-        "fr",
-        "de",
-        "it",
-        "pt",
-        "pl",
-        "tr",
-        "ru",
-        "nl",
-        "cs",
-        "ar",
-        "zh-cn",
-        "hu",
-        "ko",
-        "ja",
-        "hi",
-    ],
-    "temperature": 0.75,
-    "length_penalty": 1.0,
-    "repetition_penalty": 5.0,
-    "top_k": 50,
-    "top_p": 0.85,
-    "num_gpt_outputs": 1,
-    "gpt_cond_len": 30,
-    "gpt_cond_chunk_len": 4,
-    "max_ref_len": 30,
-    "sound_norm_refs": False,
-}
-"""The values of the published `config.json` of XTTS-v2."""
+from livekit_xtts.model.gpt import TorchRunner
+from livekit_xtts.model.xtts import XttsModel
 
 
 class Reference:
@@ -90,7 +24,6 @@ class Reference:
     """
 
     def __init__(self, config: XttsConfig) -> None:
-        pytest.importorskip("TTS", reason="the reference implementation is not installed")
         from TTS.tts.configs.xtts_config import XttsArgs
         from TTS.tts.configs.xtts_config import XttsConfig as ReferenceConfig
         from TTS.tts.layers.tortoise.autoregressive import ConditioningEncoder
@@ -156,16 +89,17 @@ class Reference:
         torch.save({"model": self.model.state_dict()}, path)
 
     @torch.inference_mode()
-    def clone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    def clone(self, path: Path) -> tuple[Tensor, Tensor]:
         """Latents (32, width) and speaker embedding (d_vector_dim,) of an audio file."""
-        monkeypatch.setattr("torchaudio.load", _load_audio)
         config = self.config
-        latents, speaker = self.model.get_conditioning_latents(
-            audio_path=str(path),
-            max_ref_length=config.max_ref_len,
-            gpt_cond_len=config.gpt_cond_len,
-            gpt_cond_chunk_len=config.gpt_cond_chunk_len,
-        )
+        # The package reads files with torchaudio, which needs libraries of the system's FFmpeg.
+        with patch("torchaudio.load", _load_audio):
+            latents, speaker = self.model.get_conditioning_latents(
+                audio_path=str(path),
+                max_ref_length=config.max_ref_len,
+                gpt_cond_len=config.gpt_cond_len,
+                gpt_cond_chunk_len=config.gpt_cond_chunk_len,
+            )
         return latents[0], speaker[0, :, 0]
 
     @torch.inference_mode()
@@ -174,8 +108,9 @@ class Reference:
         gpt = self.model.gpt
         gpt.compute_embeddings(latents[None], text_ids[None])
         start = torch.tensor([[gpt.start_audio_token]])
-        first = gpt.mel_embedding(start) + gpt.mel_pos_embedding(start)
-        return torch.cat((gpt.gpt_inference.cached_prefix_emb, first), dim=1)[0]
+        first: Tensor = gpt.mel_embedding(start) + gpt.mel_pos_embedding(start)
+        prefix: Tensor = gpt.gpt_inference.cached_prefix_emb
+        return torch.cat((prefix, first), dim=1)[0]
 
     @torch.inference_mode()
     def greedy(self, latents: Tensor, text_ids: Tensor, most: int | None = None) -> list[int]:
@@ -219,6 +154,8 @@ class Reference:
 
 
 def _load_audio(path: str) -> tuple[Tensor, int]:
+    import soundfile
+
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return torch.from_numpy(samples.T.copy()), rate
 
@@ -259,4 +196,68 @@ def speech_like(seconds: float, rate: int, seed: int = 0) -> np.ndarray[Any, np.
         sound += gain * np.sin(harmonic * phase)
     syllables = np.clip(np.sin(2 * np.pi * 3 * time) + 0.6, 0, None)
     sound = sound * syllables + 0.02 * generator.standard_normal(time.size)
-    return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+    scaled: np.ndarray[Any, np.dtype[np.float32]] = (0.5 * sound / np.abs(sound).max()).astype(
+        np.float32
+    )
+    return scaled
+
+
+def make_pair(config: XttsConfig, folder: Path, stop_bias: float) -> tuple[XttsModel, Reference]:
+    """Random weights, read and saved again by the reference, then loaded by us.
+
+    Args:
+        config: Sizes.
+        folder: Gets `config.json` and the reference's `model.pth`.
+        stop_bias: Added to the bias of the stop code.
+    """
+    write_random_model(config, folder, stop_bias)
+    theirs = Reference(config)
+    theirs.load(folder / "model.pth")
+    theirs.save(folder / "model.pth")
+    return load_model(folder), theirs
+
+
+def text_ids(length: int) -> Tensor:
+    """Random ids, seeded by the length."""
+    return torch.randint(2, 6680, (length,), generator=torch.Generator().manual_seed(length))
+
+
+def speak(
+    model: XttsModel, latents: Tensor, ids: Tensor, forced: list[int] | None = None, most: int = 602
+) -> tuple[list[int], Tensor]:
+    """Best codes of our model, step by step; the stop code ends.
+
+    Args:
+        model: Ours.
+        latents: Conditioning latents, shape (32, width).
+        ids: Text ids.
+        forced: Codes to feed in place of the best ones.
+        most: Codes to make at most.
+
+    Returns:
+        The best code of every step, and the hidden states behind them, shape (codes, width).
+    """
+    runner = TorchRunner(model.gpt, slots=1)
+    config = model.config
+    prompt = model.gpt.prompt(latents, ids)
+    # The audio start code is the first step's input.
+    runner.prefill(0, prompt[:-1], 0)
+    length, code = prompt.shape[0] - 1, config.gpt_start_audio_token
+    codes: list[int] = []
+    hidden = []
+    for position in range(most):
+        slot, fed, place, held = (torch.tensor([x]) for x in (0, code, position, length + position))
+        latent, logits = runner.step(slot, fed, place, held)
+        hidden.append(latent[0])
+        codes.append(int(logits[0].argmax()))
+        code = forced[position] if forced else codes[-1]
+        if code == config.gpt_stop_audio_token:
+            break
+    return codes, torch.stack(hidden)
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference, as a share of the largest value."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"shapes {tuple(ours.shape)} and {tuple(theirs.shape)} differ")
+    return float((ours - theirs).abs().max() / theirs.abs().max())
