@@ -110,6 +110,8 @@ class Stepper:
         return self._draw(slots, positions, latents, logits)
 
     def _draw(self, slots: Tensor, positions: Tensor, latents: Tensor, logits: Tensor) -> Tensor:
+        # The vocoder takes float32, whatever the runner works in.
+        latents = latents.float()
         if self._latents is None:
             self._latents = latents.new_zeros(self.runner.slots, self._positions, latents.shape[-1])
         self._latents[slots, positions] = latents

@@ -30,7 +30,9 @@ def engines(small_model: XttsModel) -> Iterator[Any]:
     made: list[LocalEngine] = []
 
     def make(model: Any = small_model, **options: Any) -> LocalEngine:
-        made.append(LocalEngine(model, **{"threads": 1, "times": TIMES, **options}))
+        made.append(
+            LocalEngine(model, **{"threads": 1, "precision": "fp32", "times": TIMES, **options})
+        )
         return made[-1]
 
     yield make

@@ -535,7 +535,7 @@ def test_an_engine_belongs_to_its_process(engines: Any, monkeypatch: pytest.Monk
 
 
 def test_nothing_is_left_after_closing(small_model: XttsModel) -> None:
-    engine = LocalEngine(small_model, threads=1)
+    engine = LocalEngine(small_model, threads=1, precision="fp32")
     engine.load()
     machine = weakref.ref(engine._machine)
     engine.close()
@@ -561,7 +561,7 @@ def test_a_process_with_a_running_engine_ends() -> None:
         "import threading\n"
         "from livekit_xtts.engine.local import LocalEngine\n"
         "from livekit_xtts.speech import SpeechRequest\n"
-        "engine = LocalEngine('random-small', threads=1)\n"
+        "engine = LocalEngine('random-small', threads=1, precision='fp32')\n"
         "engine.load()\n"
         "heard = threading.Event()\n"
         "engine.submit(SpeechRequest('', ids=(5,)), lambda event: heard.set())\n"
