@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import struct
 import sys
@@ -18,11 +19,12 @@ from livekit.agents import AgentServer, JobExecutorType, llm
 from livekit.agents.types import TOPIC_CHAT
 from livekit.protocol.agent_pb import agent_session as console_messages
 
+import livekit_xtts
 from agent_example import agent
 from livekit_xtts.speech import SpeechRequest
 from tests.fake_engine import FakeEngine
 from tests.livekit_server.server import LiveKitServer
-from tests.room.listening import Audio, Listener, compare, listener
+from tests.room.listening import Audio, compare, listener
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "agent_example/agent.py"
@@ -94,29 +96,48 @@ def address(server: LiveKitServer) -> dict[str, str]:
     }
 
 
-async def send(heard: Listener, text: str) -> None:
-    """Write into the room's chat."""
-    await heard.room.local_participant.send_text(text, topic=TOPIC_CHAT)
-
-
 def said(text: str) -> Audio:
     """What the fake voice says."""
     return FakeEngine(signal="chirps").expected(SpeechRequest(text=text))
 
 
+@asynccontextmanager
+async def working(server: LiveKitServer) -> AsyncIterator[None]:
+    """The example's own server object, registered and working in this process."""
+    registered = asyncio.Event()
+    agent.server.once("worker_registered", lambda *_: registered.set())
+    agent.server.update_options(
+        ws_url=server.url, api_key=server.api_key, api_secret=server.api_secret
+    )
+    work = asyncio.create_task(agent.server.run(devmode=True))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await registered.wait()
+        yield
+    finally:
+        await agent.server.aclose()
+        await work
+
+
 @pytest.mark.server
-async def test_it_greets_and_speaks_messages(server: LiveKitServer, room_name: str) -> None:
-    command = ("-m", "livekit.agents", "start", "--dev", FAKE_VOICE)
-    async with (
-        running(*command, ready=REGISTERED, **address(server)),
-        listener(server, room_name) as heard,
-    ):
+async def test_it_greets_and_speaks_messages(
+    server: LiveKitServer, room_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(signal="chirps", seconds_per_character=0.03)
+    voice = functools.partial(livekit_xtts.TTS, engine=engine, cache=False)
+    monkeypatch.setattr(livekit_xtts, "TTS", voice)
+    async with working(server), listener(server, room_name) as heard:
         await heard.silence(1.0)
+        assert " ".join(request.text for request in engine.requests) == agent.GREETING
+        greeting = len(engine.requests)
         start = len(heard.recording)
-        await send(heard, MESSAGE)
+        await heard.room.local_participant.send_text(MESSAGE, topic=TOPIC_CHAT)
         await heard.signal()
         await heard.quiet()
-        assert compare(said(MESSAGE), heard.recording[start:]).correlation >= 0.95
+        assert [request.text for request in engine.requests[greeting:]] == [MESSAGE]
+        said = engine.expected(SpeechRequest(text=MESSAGE))
+        assert compare(said, heard.recording[start:]).correlation >= 0.95
+    engine.close()
 
 
 @pytest.mark.server

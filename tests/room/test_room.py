@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+from livekit_xtts.audio import from_pcm16
+from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.room import Speaker
 from livekit_xtts.speech import SpeechRequest
 from livekit_xtts.tts import TTS
 from tests.fake_engine import FakeEngine
 from tests.livekit_server.server import LiveKitServer
-from tests.room.listening import SAMPLE_RATE, Listener, compare, joined, listener, tone_level
+from tests.room.listening import (
+    SAMPLE_RATE,
+    Listener,
+    compare,
+    is_loud,
+    joined,
+    listener,
+    tone_level,
+)
 
 pytestmark = pytest.mark.server
 
@@ -46,7 +56,7 @@ async def heard_in(
 @asynccontextmanager
 async def fake_voice(**options: Any) -> AsyncIterator[tuple[TTS, FakeEngine]]:
     """A voice of known signals."""
-    engine = FakeEngine(**options)
+    engine = FakeEngine(seconds_per_character=0.04, **options)
     tts = TTS(engine=engine, cache=False, streaming=True)
     try:
         yield tts, engine
@@ -156,3 +166,33 @@ async def test_a_listener_who_comes_late_hears_the_beginning(
             assert heard.recording.size >= said.size
             level = np.abs(heard.recording[: round((result.offset_s + 0.2) * SAMPLE_RATE)])
             assert level.max() > 0.05
+
+
+@pytest.fixture(scope="module")
+def real_engine() -> Iterator[LocalEngine]:
+    """The engine itself, with the bundled voice or, without it, small random weights."""
+    engine = LocalEngine()
+    engine.load()
+    yield engine
+    engine.close()
+
+
+async def test_the_real_engine_speaks_through_the_same_path(
+    server: LiveKitServer, room_name: str, real_engine: LocalEngine
+) -> None:
+    tts = TTS(engine=real_engine, cache=False, seed=5)
+    spoken = await tts.synthesize(TEXT).collect()
+    source = from_pcm16(bytes(spoken.data))
+    async with heard_in(server, room_name, tts) as (speaker, heard):
+        utterance = speaker.say(TEXT)
+        await utterance
+        await heard.quiet()
+        assert utterance.playout.audio_s == pytest.approx(spoken.duration, abs=0.02)
+        result = compare(source, heard.recording)
+        loud = sum(is_loud(piece) for piece in heard.pieces) * 0.01
+    await tts.aclose()
+    if real_engine.info.model.startswith("random"):
+        # Noise, whose envelope is nearly flat: only its length can be compared.
+        assert loud == pytest.approx(spoken.duration, rel=0.1)
+    else:
+        assert result.correlation >= CORRELATION
