@@ -29,6 +29,8 @@ _THOUSANDS = (
     "", "sen", "nisen", "sanzen", "yonsen", "gosen", "rokusen", "nanasen", "hassen", "kyuusen",
 )  # fmt: skip
 _GROUPS = ("", "man", "oku", "chou", "kei")
+# Letters that the library has no reading for; it would write "?" for each.
+_FOREIGN = re.compile(r"[^\W\d\u0000-\u024f\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+")
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
 # What the last syllable of a number becomes before a counter's first sound.
 _DOUBLED = {
@@ -181,7 +183,9 @@ def read_japanese(text: str) -> str:
     text = _amounts(_dates(text))
     for symbol, words in SYMBOLS.items():
         text = text.replace(symbol, words)
+    text = _FOREIGN.sub("", text)
     if not any(c.isalnum() for c in text):
         return ""
     romaji = str(_library().romaji(text)).lower()
-    return tidy(re.sub(r"\s+([,.!?])", r"\1", romaji))
+    said = tidy(re.sub(r"\s+([,.!?])", r"\1", romaji))
+    return said if any(c.isalnum() for c in said) else ""

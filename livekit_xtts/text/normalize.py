@@ -37,6 +37,8 @@ def normalize(text: str, language: str, *, pronunciations: Pronunciations | None
     if pronunciations is not None:
         text = pronunciations.apply(text)
     text = plain.strip_markup(text)
+    if not _has_words(text):
+        return ""
     if name == "ja":
         from livekit_xtts.text.japanese import read_japanese
 
@@ -52,8 +54,11 @@ def normalize(text: str, language: str, *, pronunciations: Pronunciations | None
 
 def speakable(text: str) -> bool:
     """Whether anything of a text can be spoken."""
-    rest = plain.strip_markup(text)
-    return any(c.isalnum() or c in _SPOKEN_SYMBOLS for c in rest)
+    return _has_words(plain.strip_markup(text))
+
+
+def _has_words(plain_text: str) -> bool:
+    return any(c.isalnum() or c in _SPOKEN_SYMBOLS for c in plain_text)
 
 
 def _steps(name: str) -> tuple[Callable[[Spoken, str], str], ...]:

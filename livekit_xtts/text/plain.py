@@ -8,6 +8,8 @@ import unicodedata
 from livekit_xtts.text.language import END, START, Spoken
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe00-\ufe0f]")
+_BLANKS = re.compile(r"[ \t\u00a0\u2000-\u200a\u3000]{2,}")
+_EMPTY_LINES = re.compile(r"\n{3,}")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]\n]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)")
 _LINK_TAIL = re.compile(r"\](?:\((?:https?:|www\.|/)[^()\s]*\)|\[[^\]\n]*\])")
@@ -67,6 +69,7 @@ def strip_markup(text: str) -> str:
     """Drop markdown, HTML tags, emoji and invisible characters; a line's end becomes a pause."""
     text = unicodedata.normalize("NFC", text)
     text = _INVISIBLE.sub("", text)
+    text = _EMPTY_LINES.sub("\n\n", _BLANKS.sub(" ", text).replace("\n \n", "\n\n"))
     for pattern in (_FENCE, _TABLE_RULE, _RULE):
         text = pattern.sub("", text)
     text = _IMAGE_OR_LINK.sub(r"\1", text)
