@@ -5,7 +5,10 @@ machine lies between them (`LIVEKIT_URL` names another one). Measured with the c
 
 - the engine's own first audio, from the submitted request to its first chunk;
 - the listener's first audio, from `Speaker.say` to the arrival of the first signal;
-- `added_s`, the listener's less the engine's: pipeline, track, encoder, server, jitter buffer.
+- `added`, the listener's less the engine's: pipeline, track, encoder, server, jitter buffer. On
+  hardware slower than real time it contains what the pipeline holds back, so that speech that has
+  begun does not break;
+- `track_to_listener`, the part of it behind the pipeline.
 
 Then, with known signals instead of a model: how long the listener still hears something after an
 interruption, and how well the envelope that arrives correlates with the one that was spoken.
@@ -113,8 +116,10 @@ async def heard_voice(
     await tts.aclose()
 
 
-async def latencies(server: LiveKitServer, engine: Engine, count: int) -> list[tuple[float, float]]:
-    """The engine's and the listener's first audio of so many utterances, in seconds."""
+async def latencies(
+    server: LiveKitServer, engine: Engine, count: int
+) -> list[tuple[float, float, float]]:
+    """First audio of the engine, at the track and at the listener, of so many utterances."""
     measured = []
     timed = Timed(engine)
     async with heard_voice(server, timed) as (speaker, heard):
@@ -122,13 +127,14 @@ async def latencies(server: LiveKitServer, engine: Engine, count: int) -> list[t
         for index in range(count):
             await heard.quiet()
             said = time.perf_counter()
-            speaker.say(TEXTS[index % len(TEXTS)])
+            utterance = speaker.say(TEXTS[index % len(TEXTS)])
             await heard.signal()
             arrived = heard.first_loud(said) - said
             speaker.interrupt()
             await speaker.wait_for_playout()
             quiet = np.argmax(np.abs(np.concatenate(timed.audio)) > LOUD) / SAMPLE_RATE
-            measured.append((timed.first_audio_s, arrived - float(quiet)))
+            track_s = utterance.playout.first_audio_s
+            measured.append((timed.first_audio_s, track_s, arrived - float(quiet)))
     return measured
 
 
@@ -171,11 +177,12 @@ async def measure(engine: Engine, quick: bool) -> dict[str, Any]:
         first = await latencies(server, engine, 8 if quick else 40)
         silences = await interruptions(server, 5 if quick else 20)
         heard = await envelopes(server, 3 if quick else 12)
-    engine_s, listener_s = zip(*first, strict=True)
-    added = [listener - own for own, listener in first]
+    engine_s, _, listener_s = zip(*first, strict=True)
+    added = [listener - own for own, _, listener in first]
     return {
         "added_p50_s": statistics.median(added),
         "added_max_s": max(added),
+        "track_to_listener_p50_s": statistics.median(end - track for _, track, end in first),
         "engine_first_audio_p50_s": statistics.median(engine_s),
         "listener_first_audio_p50_s": statistics.median(listener_s),
         "interrupt_silence_s": max(silences),
