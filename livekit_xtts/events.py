@@ -16,6 +16,7 @@ from livekit_xtts.speech import (
     Voice,
 )
 from livekit_xtts.text.segment import Segment
+from livekit_xtts.timings import TimedWord
 
 
 class SpeechTimeoutError(SpeechError):
@@ -83,6 +84,19 @@ class SegmentStarted:
     start_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class WordsComing:
+    """The words that begin in the audio that follows.
+
+    Attributes:
+        words: Original text with its spacing; all of a segment's words joined are its text. While
+            the segment is still being made, their times are estimates; `end_s` is where the next
+            one is expected.
+    """
+
+    words: tuple[TimedWord, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioPiece:
     """The next audio, without gap or overlap.
@@ -106,6 +120,7 @@ class SegmentFinished:
         start_s: Where its audio begins.
         end_s: Where it ends, the gap to the next segment not included.
         done: What the engine said at its end; None for text that has nothing to say.
+        words: Its words, timed by their lengths in the whole of its audio.
     """
 
     index: int
@@ -113,6 +128,7 @@ class SegmentFinished:
     start_s: float
     end_s: float
     done: SpeechDone | None
+    words: tuple[TimedWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +144,4 @@ class Finished:
     stats: SpeechStats
 
 
-PipelineEvent: TypeAlias = SegmentStarted | AudioPiece | SegmentFinished | Finished
+PipelineEvent: TypeAlias = SegmentStarted | WordsComing | AudioPiece | SegmentFinished | Finished

@@ -17,6 +17,7 @@ from livekit_xtts.speech import (
     SpeechRequest,
 )
 from livekit_xtts.text.segment import Segment, Segmenter
+from livekit_xtts.timings import TimedWord, split_words, word_shares
 
 UNSPEAKABLE_S = 0.1
 """Silence for text that has nothing to say ("...", emoji): a listener still gets audio."""
@@ -90,8 +91,13 @@ async def native_segments(
 class Part:
     """A segment on its way: what has been made of it and not yet been handed on."""
 
-    def __init__(self, segment: Segment, index: int, estimated_s: float, mute: bool) -> None:
+    def __init__(
+        self, segment: Segment, index: int, estimated_s: float, language: str, mute: bool
+    ) -> None:
         self.segment = segment
+        self.words = deque(split_words(segment.text, language))
+        self.shares = deque(word_shares(self.words))
+        self.told_s = 0.0
         self.index = index
         self.estimated_s = estimated_s
         self.whole = False
@@ -115,6 +121,23 @@ class Part:
         self.chunk_s = max(self.chunk_s, audio.size / SAMPLE_RATE)
         self.made_s += audio.size / SAMPLE_RATE
         self.ready_s += audio.size / SAMPLE_RATE
+
+    def words_before(self, start_s: float, end_s: float) -> tuple[TimedWord, ...]:
+        """The next words that begin before a time; of a segment still being made, by estimate.
+
+        Args:
+            start_s: Where the segment begins.
+            end_s: The time; infinity gives all that are left.
+        """
+        seconds = self.made_s if self.ended else max(self.made_s, self.estimated_s)
+        coming: list[TimedWord] = []
+        while self.words and (begin := start_s + self.shares[0] * seconds) < end_s:
+            begin = max(begin, self.told_s)
+            self.shares.popleft()
+            end = max(begin, start_s + self.shares[0] * seconds)
+            coming.append(TimedWord(self.words.popleft(), begin, end))
+            self.told_s = begin
+        return tuple(coming)
 
     def take(self) -> Float32:
         audio = self.pieces.popleft()

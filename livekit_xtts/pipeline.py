@@ -31,6 +31,7 @@ from livekit_xtts.events import (
     SpeakOptions,
     SpeechTimeoutError,
     TextStream,
+    WordsComing,
 )
 from livekit_xtts.pacing import Pacing, SpeechStats
 from livekit_xtts.utterance import Utterance
@@ -49,6 +50,7 @@ __all__ = [
     "SpeechStats",
     "SpeechTimeoutError",
     "TextStream",
+    "WordsComing",
     "text_stream",
 ]
 
@@ -99,7 +101,8 @@ class Pipeline:
             on_start: Called when the first segment is handed to the engine.
 
         Yields:
-            `SegmentStarted`, its `AudioPiece`s, `SegmentFinished`, …, at last `Finished`.
+            `SegmentStarted`, its `WordsComing` and `AudioPiece`s, `SegmentFinished`, …, at last
+            `Finished`.
 
         Raises:
             SpeechError: Speech could not be made; what was made before has been yielded.

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from livekit.agents import tokenize
 
 from livekit_xtts.events import Flush, Segments, TextStream
-from livekit_xtts.text.boundaries import Strength
+from livekit_xtts.text.marks import Strength
 from livekit_xtts.text.segment import PAUSES, Segment, Segmenter
 
 

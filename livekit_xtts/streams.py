@@ -26,6 +26,7 @@ from livekit_xtts.events import (
     SegmentFinished,
     SegmentStarted,
     SpeechTimeoutError,
+    WordsComing,
 )
 from livekit_xtts.log import logger
 from livekit_xtts.speech import SAMPLE_RATE, Float32, InvalidRequestError, SpeechError, VoiceError
@@ -110,8 +111,12 @@ class _Speaks:
                         if streaming and not begun:
                             emitter.start_segment(segment_id=utils.shortuuid("SEG_"))
                             begun = True
+                    elif isinstance(event, WordsComing):
                         emitter.push_timed_transcript(
-                            TimedString(event.text, start_time=event.start_s)
+                            [
+                                TimedString(word.text, start_time=word.start_s)
+                                for word in event.words
+                            ]
                         )
                     elif isinstance(event, AudioPiece):
                         self._pieces.append(event.audio)

@@ -17,6 +17,7 @@ from livekit_xtts.events import (
     SpeakOptions,
     SpeechTimeoutError,
     TextStream,
+    WordsComing,
 )
 from livekit_xtts.log import logger
 from livekit_xtts.pacing import Pacing, Playout, SpeechStats, held_back_s, rate_meter
@@ -31,6 +32,7 @@ from livekit_xtts.speech import (
 )
 from livekit_xtts.text.normalize import speakable
 from livekit_xtts.text.segment import Segment
+from livekit_xtts.timings import proportional
 
 if TYPE_CHECKING:
     from livekit_xtts.pipeline import Pipeline
@@ -100,10 +102,11 @@ class Utterance:
 
     def _part(self, segment: Segment) -> Part:
         mute = not speakable(segment.text)
-        estimate = self._meter.seconds(segment.text, self._options.language, self._options.speed)
+        language = self._options.language
+        estimate = self._meter.seconds(segment.text, language, self._options.speed)
         self._stats.segments += 1
         self._stats.characters += len(segment.text)
-        return Part(segment, len(self._parts), estimate, mute)
+        return Part(segment, len(self._parts), estimate, language, mute)
 
     # Starting segments.
 
@@ -219,14 +222,21 @@ class Utterance:
             yield SegmentStarted(part.index, part.segment.text, start_s)
             while True:
                 while part.pieces:
-                    yield self._hand_on(part.take(), part)
+                    audio = part.take()
+                    until_s = (self._position + audio.size) / SAMPLE_RATE
+                    if words := part.words_before(start_s, until_s):
+                        yield WordsComing(words)
+                    yield self._hand_on(audio, part)
                 if part.error is not None:
                     raise part.error
                 if part.ended:
                     break
                 await self._change(part)
+            if words := part.words_before(start_s, math.inf):
+                yield WordsComing(words)
             end_s = self._position / SAMPLE_RATE
-            yield SegmentFinished(part.index, part.segment.text, start_s, end_s, part.done)
+            timed = proportional(part.segment.text, self._options.language, start_s, end_s)
+            yield SegmentFinished(part.index, part.segment.text, start_s, end_s, part.done, timed)
             previous = part
             self._current += 1
             self._admit()
