@@ -1,0 +1,113 @@
+"""First audio, underrun and real-time factor of one stream at a time.
+
+    python -m benchmarks.first_audio --json PATH [--quick] [--against coqui]
+
+A 100-character text, the voice known. Also the step with one row, and how many times longer it
+takes than reading its weights once would (`step_over_limit`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import common
+from livekit_xtts.engine.local import LocalEngine
+
+POSITION = 100
+REPEATS = 30
+
+
+def stream_figures(listeners: list[common.Listener]) -> dict[str, float]:
+    """Medians over requests, the worst for underrun."""
+    first = [listener.first_audio_s for listener in listeners]
+    return {
+        "first_audio_s": statistics.median(first),
+        "first_audio_best_s": min(first),
+        "underrun_s": max(listener.underrun_s for listener in listeners),
+        "rtf": statistics.median(listener.rtf for listener in listeners),
+        "rtf_best": min(listener.rtf for listener in listeners),
+    }
+
+
+def fastest(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Seconds of the fastest run."""
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def step_figures(engine: LocalEngine, read_gb_s: float) -> dict[str, float]:
+    """The step of the engine's runner, one row, and the least that its weights allow."""
+    import torch
+
+    machine = engine._machine
+    assert machine is not None
+    runner = machine.runner
+    cuda = runner.device.type == "cuda"
+    one = torch.ones(1, dtype=torch.long, device=runner.device)
+    slots, lengths = 0 * one, POSITION * one
+
+    def step() -> None:
+        runner.step(slots, 5 * one, one, lengths)
+        if cuda:
+            torch.cuda.synchronize()
+
+    def prefill() -> None:
+        piece = torch.zeros(runner.piece, runner.config.gpt_n_model_channels, device=runner.device)
+        runner.prefill(0, piece, 0)
+        if cuda:
+            torch.cuda.synchronize()
+
+    for _ in range(4):
+        prefill()
+    for start in range(0, POSITION, runner.piece):
+        piece = torch.randn(runner.piece, runner.config.gpt_n_model_channels, device=runner.device)
+        runner.prefill(0, piece, start)
+    step_s = fastest(step)
+    config = runner.config
+    weights = 12 * config.gpt_layers * config.gpt_n_model_channels**2
+    size = {"int8": 1 + 4 / 64, "bf16": 2, "fp16": 2, "fp32": 4}
+    limit_s = weights * size[engine.info.precision.partition("+")[0]] / (read_gb_s * 1e9)
+    return {
+        "step_ms": 1e3 * step_s,
+        "step_limit_ms": 1e3 * limit_s,
+        "step_over_limit": step_s / limit_s,
+        "piece_ms": 1e3 * fastest(prefill, 6),
+    }
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure."""
+    quick = args.quick
+    codes = 60 if quick else common.SPEECH_CODES
+    model = common.load_model(args) if args.against else None
+    engine = common.load_engine(args, model=model)
+    try:
+        common.warm(engine)
+        figures: dict[str, Any] = common.facts(engine, args)
+        figures |= stream_figures(common.one_after_another(engine, 3 if quick else 7, codes))
+        figures |= step_figures(engine, figures["read_gb_s"])
+    finally:
+        engine.close()
+    if model is not None:
+        with common.coqui_engine(model, args) as (coqui, voice):
+            common.warm(coqui, voice)
+            theirs = stream_figures(
+                common.one_after_another(coqui, 1 if quick else 3, codes, voice)
+            )
+        figures |= {f"coqui_{name}": value for name, value in theirs.items()}
+        figures["ratio_first_audio"] = figures["first_audio_s"] / theirs["first_audio_s"]
+        figures["ratio_rtf"] = figures["rtf"] / theirs["rtf"]
+    return figures
+
+
+if __name__ == "__main__":
+    arguments = common.parser(__doc__).parse_args()
+    common.finish(arguments, "First audio, one stream", run(arguments))

@@ -1,0 +1,80 @@
+"""Streams that start together, and how many of them play without a break.
+
+    python -m benchmarks.throughput --json PATH [--streams 1 2 4 …] [--quick] [--against coqui]
+
+Closed loop: N requests at the same moment, each of 15 s of speech or more. A stream is continuous
+where it was silent for 0.1 s at most in all; it counts where its first audio came within a second
+(half a second on a GPU) as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from benchmarks import common
+from livekit_xtts.engine.engine import Engine
+
+SECONDS = 16.0
+SHARE = 0.99
+
+
+def together(engine: Engine, streams: int, codes: int, latest_s: float) -> dict[str, Any]:
+    """Start so many streams at once."""
+    listeners = [common.ask(engine, common.request(codes, seed=seed)) for seed in range(streams)]
+    common.listen(listeners)
+    underruns = [listener.underrun_s for listener in listeners]
+    firsts = [listener.first_audio_s for listener in listeners]
+    good = [
+        underrun <= common.CONTINUOUS_S and first <= latest_s
+        for underrun, first in zip(underruns, firsts, strict=True)
+    ]
+    whole = max(listener.chunks[-1][0] for listener in listeners) - listeners[0].asked
+    return {
+        "streams": streams,
+        "continuity": sum(good) / streams,
+        "first_audio_s": common.quantile(firsts, 0.5),
+        "first_audio_worst_s": max(firsts),
+        "underrun_p99_s": common.quantile(underruns, 0.99),
+        "underrun_worst_s": max(underruns),
+        "rtf": whole / sum(listener.audio_s for listener in listeners),
+    }
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure each number of streams; the most that are continuous is the figure."""
+    model = common.load_model(args) if args.against else None
+    seconds = 3.0 if args.quick else args.seconds
+    codes = common.codes_for(seconds)
+    engine = common.load_engine(args, slots=max(args.streams), model=model)
+    try:
+        common.warm(engine)
+        figures: dict[str, Any] = common.facts(engine, args)
+        cuda = figures["device"].startswith("cuda")
+        table = []
+        for streams in args.streams:
+            table.append(together(engine, streams, codes, 0.5 if cuda else 1.0))
+            common.show(f"{streams} streams", table[-1])
+    finally:
+        engine.close()
+    kept = [row for row in table if row["continuity"] >= SHARE]
+    best = max(kept, key=lambda row: int(row["streams"]), default=table[0])
+    figures |= best | {
+        "streams": best["streams"] if kept else 0,
+        "seconds": seconds,
+        "table": table,
+    }
+    if model is not None:
+        with common.coqui_engine(model, args) as (coqui, voice):
+            common.warm(coqui, voice)
+            theirs = common.one_after_another(coqui, 1, codes, voice)[0]
+        figures |= {"coqui_rtf": theirs.rtf, "ratio_rtf": best["rtf"] / theirs.rtf}
+    return figures
+
+
+if __name__ == "__main__":
+    made = common.parser(__doc__)
+    made.add_argument("--streams", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
+    made.add_argument("--seconds", type=float, default=SECONDS, help="of speech, each")
+    arguments = made.parse_args()
+    common.finish(arguments, "Streams at once", run(arguments))
