@@ -143,6 +143,7 @@ class CoquiMachine:
         self._chunks: Iterator[Any] = iter(())
         self._next: Float32 | None = None
         self._tokenizer = model.tokenizer
+        self.streams = 1
         config = model.config
         self.info = EngineInfo(
             model=info.model,

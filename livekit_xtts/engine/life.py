@@ -60,6 +60,11 @@ class Machinery(Protocol):
         ...
 
     @property
+    def streams(self) -> int:
+        """Requests that can be spoken at once in real time; at most the slots."""
+        ...
+
+    @property
     def scheduler(self) -> Schedules:
         """What makes the speech."""
         ...
@@ -103,6 +108,7 @@ class ThreadedEngine:
         if threads is not None and threads < 1:
             raise ModelError(f"threads={threads}: use 1 or more, or None")
         self._info = info
+        self._streams = info.slots
         self._threads = threads
         self._load_timeout = load_timeout
         self._clock = clock
@@ -192,8 +198,11 @@ class ThreadedEngine:
         return self._cloner.submit(reference, name)
 
     def occupancy(self) -> float:
-        """Share of the slots that are taken, waiting requests included; may pass 1."""
-        return len(self._jobs) / self._info.slots
+        """Share of the slots that are taken, waiting requests included; may pass 1.
+
+        Where the machine sustains fewer streams than there are slots, the share of those.
+        """
+        return len(self._jobs) / self._streams
 
     def close(self, timeout: float = 5.0) -> None:
         """See `Engine.close`. A loading that does not end is left behind, its result dropped."""
@@ -307,6 +316,7 @@ class ThreadedEngine:
         machine = self._assemble(loaded)
         self._info = machine.info
         self._machine = machine
+        self._streams = machine.streams
         self._cloner.begin(machine.clone)
         self._settled.set()
         logger.info(

@@ -42,6 +42,9 @@ class LocalEngine(ThreadedEngine):
             given times streamed audio has the same bits on every start; else only to rounding.
         ends: How requests may end: budget, stop bias, silence, fade; None for the defaults,
             `Ends.off()` for what the model gives.
+        admission: Let only as many requests speak at once as the measured step times sustain in
+            real time; others wait in the queue, slots or no slots.
+        graphs: On CUDA devices, replay steps as captured graphs.
         seed: Of random weights.
     """
 
@@ -60,6 +63,8 @@ class LocalEngine(ThreadedEngine):
         load_timeout: float = 300.0,
         times: StepTimes | None = None,
         ends: Ends | None = None,
+        admission: bool = True,
+        graphs: bool = True,
         seed: int = 0,
     ) -> None:
         if profile not in PROFILES:
@@ -83,6 +88,8 @@ class LocalEngine(ThreadedEngine):
             profile=profile,
             times=times,
             ends=ends or Ends(),
+            admission=admission,
+            graphs=graphs,
         )
 
     def _load(self) -> models.Loaded:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.engine import calibrate
+from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.policy import sustainable_streams
 from livekit_xtts.engine.prepare import Preparer
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import Sampler
@@ -80,10 +82,13 @@ class Machine:
         model, config = loaded.model, loaded.model.config
         self.model = model
         self.device = model.gpt.mel_head.weight.device
+        cuda = self.device.type == "cuda"
+        # Rows that pad a graph's bucket need a slot that is nobody's.
+        scratch = 1 if cuda and settings.graphs else 0
         parts = prepare(
             model,
             precision=settings.precision,
-            slots=settings.slots,
+            slots=settings.slots + scratch,
             device=self.device,
             folder=loaded.folder,
             voice=loaded.voice,
@@ -92,7 +97,7 @@ class Machine:
         self.precision = parts.precision
         self.runner: GptRunner = parts.runner
         sampler = Sampler(
-            settings.slots,
+            settings.slots + scratch,
             config.gpt_num_audio_tokens,
             config.max_codes,
             start_code=config.gpt_start_audio_token,
@@ -100,6 +105,14 @@ class Machine:
             device=self.device,
         )
         stepper = Stepper(self.runner, sampler, config.max_codes)
+        if scratch:
+            stepper = GraphedStepper(
+                self.runner,
+                sampler,
+                config.max_codes,
+                sizes=buckets(settings.slots),
+                capture=cuda_capture(),
+            )
         vocoder = ModelVocoder(parts.vocoder)
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
@@ -110,6 +123,9 @@ class Machine:
             speaker=torch.tensor(speaker, device=self.device),
         )
         self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, settings.slots)
+        self.streams = sustainable_streams(self.schedule, settings.slots)
+        if not settings.admission:
+            self.streams = settings.slots
         self.info = EngineInfo(
             model=loaded.name,
             fingerprint=model.fingerprint,
@@ -121,7 +137,6 @@ class Machine:
             sampling=config.sampling,
             char_limits=config.char_limits,
         )
-        cuda = self.device.type == "cuda"
         self.scheduler = Scheduler(
             stepper,
             Prompts(model.gpt, self.runner, config.gpt_start_audio_token),
@@ -143,6 +158,7 @@ class Machine:
             slots=settings.slots,
             positions=config.max_codes,
             clock=settings.clock,
+            streams=self.streams,
             ends=settings.ends,
             window_batch=64 if cuda else 1,
             depth=1 if cuda else 0,
@@ -163,7 +179,8 @@ class Machine:
         return (
             f"{torch.get_num_threads()} threads, step {1e3 * times.step_s:.1f} ms"
             f" (+{1e3 * times.row_s:.1f} a row), prompt piece {1e3 * times.piece_s:.1f} ms,"
-            f" vocoder {1e3 * times.window_s:.1f} ms + {1e3 * times.window_code_s:.1f} a code"
+            f" vocoder {1e3 * times.window_s:.1f} ms + {1e3 * times.window_code_s:.1f} a code,"
+            f" up to {self.streams} streams at once"
         )
 
     @torch.no_grad()

@@ -63,6 +63,8 @@ class Scheduler:
         slots: Requests in the model at once; the stepper has at least so many.
         positions: Most steps of one request.
         clock: Seconds, monotonic.
+        streams: Requests in the model at once, where that is fewer than slots; others wait, so
+            that one stream too many does not make the others run dry.
         ends: How requests may end; None as the model gives it.
         window_batch: Most vocoder windows in one batch.
         depth: Steps that may be launched ahead of the one that is read; 0 on a CPU.
@@ -79,6 +81,7 @@ class Scheduler:
         slots: int,
         positions: int,
         clock: Callable[[], float],
+        streams: int | None = None,
         ends: Ends | None = None,
         window_batch: int = 1,
         depth: int = 0,
@@ -91,6 +94,7 @@ class Scheduler:
         self._schedule = schedule
         self._positions = positions
         self._clock = clock
+        self._streams = streams or slots
         self._ends = ends or Ends.off()
         self._window_batch = window_batch
         self._depth = depth
@@ -167,7 +171,7 @@ class Scheduler:
                 self._forget(job)
 
     def _admit(self) -> None:
-        while self._free and self._waiting:
+        while self._free and self._waiting and self.taken < self._streams:
             job = self._waiting.popleft()
             try:
                 job.prepared = self._prepare(job)

@@ -22,6 +22,8 @@ class Settings:
         profile: A name of `PROFILES`.
         times: Step times instead of measured ones, for results that are the same everywhere.
         ends: How requests may end.
+        admission: Whether requests beyond what the machine can sustain wait, slots or no slots.
+        graphs: Whether steps on CUDA devices are captured in graphs.
         clock: Seconds, monotonic.
     """
 
@@ -32,4 +34,6 @@ class Settings:
     profile: str = "balanced"
     times: StepTimes | None = None
     ends: Ends = field(default_factory=Ends)
+    admission: bool = True
+    graphs: bool = True
     clock: Callable[[], float] = time.perf_counter

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from livekit_xtts.download import find_model
 from livekit_xtts.engine.bytetext import ByteTokenizer
 from livekit_xtts.engine.prepare import Tokenizer
 from livekit_xtts.speech import ModelError, Voice
@@ -82,7 +83,8 @@ def load(
     """Load a model.
 
     Args:
-        source: A folder, a name of `RANDOM`, a model, or None for the bundled one.
+        source: A folder, the name of a downloaded model, a name of `RANDOM`, a model, or None for
+            the bundled one.
         device: Where the weights go.
         precision: What will be asked for: what it does not need is left out.
         seed: Of random weights.
@@ -110,6 +112,8 @@ def load(
             trained=False,
         )
     folder = Path(wanted).expanduser()
+    if not folder.exists():
+        folder = find_model(wanted)
     model = load_for(folder, device=device, precision=precision)
     return Loaded(
         "bundled" if folder == BUNDLED else folder.name,

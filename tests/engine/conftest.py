@@ -13,7 +13,7 @@ from livekit_xtts.model.checkpoint import create_random
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.xtts import XttsModel
 
-TIMES = StepTimes(step_s=0.02, row_s=0.002, window_s=0.002, window_code_s=0.002, piece_s=0.02)
+TIMES = StepTimes(step_s=0.01, row_s=0.001, window_s=0.001, window_code_s=0.001, piece_s=0.02)
 """Given instead of measured, so that chunk boundaries are the same on every machine."""
 
 

@@ -1,0 +1,84 @@
+"""Admission by measured times, held-back first chunks, and load for LiveKit's worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from livekit_xtts.engine.load import load_fnc
+from livekit_xtts.engine.policy import HOLD_SECONDS, sustainable_streams
+from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule, StepTimes
+from livekit_xtts.speech import SAMPLE_RATE
+from tests.engine.fakes import Rig, request
+from tests.fake_engine import FakeEngine
+
+CODE_S = 1024 / 22_050
+BUSY = StepTimes(step_s=0.012, row_s=0.004, window_s=0.002, window_code_s=0.001, piece_s=0.03)
+"""About what three streams at once can live with."""
+
+
+def test_streams_are_those_whose_work_fits_their_time() -> None:
+    schedule = ChunkSchedule(PROFILES["balanced"], BUSY)
+    streams = sustainable_streams(schedule, 16)
+    most = PROFILES["balanced"].most
+    assert 2 < streams < 16
+    assert BUSY.chunk(most, streams) <= most * CODE_S < BUSY.chunk(most, streams + 1) / 0.95
+    slow = replace(BUSY, step_s=0.1)
+    assert sustainable_streams(ChunkSchedule(PROFILES["balanced"], slow), 16) == 1
+
+
+def test_one_stream_too_many_waits_for_another_to_end() -> None:
+    rig = Rig(slots=8, streams=2)
+    rig.runner.endless = True
+    jobs = [rig.submit(request(seed, max_codes=20))[0] for seed in range(4)]
+    most = 0
+    while rig.scheduler.tick():
+        most = max(most, rig.scheduler.taken)
+    assert most == 2 and all(job.done for job in jobs)
+
+
+def underruns(rig: Rig, count: int) -> tuple[list[float], list[float]]:
+    """Requests that start together: the worst hole and the first audio of each, in seconds."""
+    began = rig.clock()
+    listeners = [rig.submit(request(seed, max_codes=90))[1] for seed in range(count)]
+    rig.run()
+    holes, firsts = [], []
+    for listener in listeners:
+        start, heard, worst = listener.times[0], 0, 0.0
+        for chunk, at in zip(listener.chunks, listener.times, strict=True):
+            worst = max(worst, at - start - heard / SAMPLE_RATE) if heard else 0.0
+            heard += chunk.audio.size
+        holes.append(worst)
+        firsts.append(start - began)
+    return holes, firsts
+
+
+def test_first_chunks_wait_where_company_would_make_them_run_dry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rig() -> Rig:
+        made = Rig(slots=4, times=BUSY)
+        made.runner.endless = True
+        return made
+
+    holes, firsts = underruns(rig(), 3)
+    assert max(holes) <= 0.1
+    assert max(firsts) <= HOLD_SECONDS + 0.3
+    alone, _ = underruns(rig(), 1)
+    assert alone == [0.0]
+    patched: Any = rig()
+    monkeypatch.setattr(patched.scheduler._policy, "hold", lambda *_: False)
+    unheld, _ = underruns(patched, 3)
+    assert max(unheld) > max(holes), "without holding back, the listeners hear holes"
+
+
+def test_load_is_the_fullest_engine_and_at_most_one() -> None:
+    engine = FakeEngine()
+    load = load_fnc(engine)
+    assert load() == load("worker") == 0.0
+    full = FakeEngine()
+    full.occupancy = lambda: 1.5  # type: ignore[method-assign]
+    assert load_fnc(engine, full)() == 1.0
+    assert load_fnc()() == 0.0
