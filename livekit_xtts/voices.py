@@ -19,19 +19,16 @@ too. Where the folder cannot be written the voice lives in memory alone.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
-from livekit_xtts.cloning import Cloner, Recording
+from livekit_xtts.cloning import Cloner
 from livekit_xtts.engine.engine import Engine
-from livekit_xtts.speech import ReferenceAudio, Voice, VoiceError
+from livekit_xtts.speech import ReferenceAudio, SpeechError, Voice, VoiceError
 from livekit_xtts.storage import StorageError, home, safe_name
 from livekit_xtts.voicefile import (
     STUDIO_FILE,
@@ -42,15 +39,13 @@ from livekit_xtts.voicefile import (
     load_voice,
     save_voice,
 )
+from livekit_xtts.voicesource import KINDS, VoiceSource, is_file, item_key, looks_like_path
 
-VoiceSource: TypeAlias = Recording | Sequence[Recording] | Voice
-"""What a voice can be asked for as."""
+__all__ = ["VoiceEntry", "VoiceLibrary", "VoiceSource"]
 
 BUNDLED = Path(__file__).parent / "bundled" / "voices"
 COMPUTED = "computed"
-KINDS = ("library", "bundled", "studio")
 KEPT_IN_MEMORY = 128
-_AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,8 @@ class VoiceLibrary:
     Args:
         engine: Clones, and says which model voices must belong to.
         folder: Where named voices are kept; `home()/voices` by default. Created when written to.
-        model_folder: The model's folder, for the studio speakers in its `speakers_xtts.pth`.
+        model_folder: The model's folder, or its name where it was downloaded, for the studio
+            speakers in its `speakers_xtts.pth`.
         clean: Trim silent ends and level recordings before cloning.
         bundled: Folder of the voices that come with the package.
     """
@@ -94,7 +90,7 @@ class VoiceLibrary:
     ) -> None:
         self._engine = engine
         self._chosen = None if folder is None else Path(folder)
-        self._studio_path = None if model_folder is None else Path(model_folder) / STUDIO_FILE
+        self._model_folder = model_folder
         self._cloner = Cloner(engine, lambda: self.folder / COMPUTED, clean=clean)
         self._bundled = BUNDLED if bundled is None else bundled
         self._lock = threading.Lock()
@@ -242,7 +238,7 @@ class VoiceLibrary:
             for kind, folder in self._places().items()
             for path in sorted(folder.glob(f"*{SUFFIX}"))
         ]
-        if self._studio_path is not None and self._studio_path.is_file():
+        if self._studio_file() is not None:
             try:
                 entries += [
                     VoiceEntry(name, "studio", usable=True) for name in sorted(self._speakers())
@@ -300,10 +296,21 @@ class VoiceLibrary:
         shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
         return shown or "none yet; make one: livekit-xtts voices add NAME recording.wav"
 
+    def _studio_file(self) -> Path | None:
+        from livekit_xtts.download import find_model
+
+        if self._model_folder is None:
+            return None
+        try:
+            path = find_model(self._model_folder) / STUDIO_FILE
+        except SpeechError:  # no folder: a random model, or one that loading will complain about
+            path = Path(self._model_folder) / STUDIO_FILE
+        return path if is_file(path) else None
+
     def _speakers(self) -> dict[str, Voice]:
         if self._studio is None:
-            path = self._studio_path
-            if path is None or not path.is_file():
+            path = self._studio_file()
+            if path is None:
                 return {}
             self._studio = load_studio(path, "")
         return self._studio
@@ -329,11 +336,11 @@ class VoiceLibrary:
         if isinstance(source, bytes) and is_voice_file(source):
             return load_voice(source)
         if isinstance(source, str):
-            if not paths or not _looks_like_path(source):
+            if not paths or not looks_like_path(source):
                 try:
                     return self._named(source)
                 except VoiceError:
-                    if not (paths and _is_file(Path(source))):
+                    if not (paths and is_file(Path(source))):
                         raise
             source = Path(source)
         if isinstance(source, Path) and source.suffix == SUFFIX:
@@ -350,10 +357,10 @@ class VoiceLibrary:
         if isinstance(source, Voice):
             return ""
         items = [source] if isinstance(source, (str, Path, bytes, ReferenceAudio)) else source
-        keys = [_item_key(item) for item in items]
+        keys = [item_key(item) for item in items]
         if isinstance(source, str) and (safe := safe_name(source)):
             # A name means another voice once its file is replaced.
-            keys += [_item_key(folder / f"{safe}{SUFFIX}") for folder in self._places().values()]
+            keys += [item_key(folder / f"{safe}{SUFFIX}") for folder in self._places().values()]
         return "\n".join([str(paths), *keys])
 
     def _forget(self) -> None:
@@ -375,30 +382,3 @@ class VoiceLibrary:
                 future.set_result(voice)
 
         threading.Thread(target=body, name="xtts-voice", daemon=True).start()
-
-
-def _item_key(item: Recording) -> str:
-    if isinstance(item, ReferenceAudio):
-        return f"a {item.sample_rate} {hashlib.sha256(item.samples.tobytes()).hexdigest()}"
-    if isinstance(item, bytes):
-        return "b " + hashlib.sha256(item).hexdigest()
-    try:
-        status = Path(item).stat()
-    except (OSError, ValueError):
-        return f"n {item}"
-    return f"f {item} {status.st_mtime_ns} {status.st_size} {status.st_ino}"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file system takes
-        return False
-
-
-def _looks_like_path(text: str) -> bool:
-    kind, slash, _ = text.partition("/")
-    if slash and kind in KINDS:
-        return False
-    path = Path(text)
-    return "/" in text or os.sep in text or path.suffix.lower() in {*_AUDIO_SUFFIXES, SUFFIX}

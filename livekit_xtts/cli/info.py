@@ -106,15 +106,20 @@ def _device() -> dict[str, Any]:
         import torch
     except ImportError:
         return {"name": "none: torch is not installed", "precisions": []}
+    from livekit_xtts.model.precision import GPT_CANDIDATES
+    from livekit_xtts.model.processor import has_bf16, has_int8
+
+    able = {"int8": has_int8, "bf16": has_bf16}
     if torch.cuda.is_available():
-        return {"name": f"cuda ({torch.cuda.get_device_name(0)})", "precisions": ["bf16", "fp32"]}
-    if torch.backends.mps.is_available():
-        return {"name": "mps", "precisions": ["fp32"]}
-    cores = os.cpu_count() or 1
-    return {
-        "name": f"cpu ({cores} cores, {torch.get_num_threads()} threads)",
-        "precisions": ["fp32"],
-    }
+        name, kind = f"cuda ({torch.cuda.get_device_name(0)})", "cuda"
+    elif torch.backends.mps.is_available():
+        name, kind = "mps", "mps"
+    else:
+        cores = os.cpu_count() or 1
+        name, kind = f"cpu ({cores} cores, {torch.get_num_threads()} threads)", "cpu"
+    offered = GPT_CANDIDATES.get(kind, ("fp32",))
+    fast = [each for each in offered if kind != "cpu" or each not in able or able[each]()]
+    return {"name": name, "precisions": fast}
 
 
 def _problems() -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -23,7 +26,11 @@ from livekit_xtts.fetch import fetch, list_files
 from livekit_xtts.model.checkpoint import load_model
 from livekit_xtts.speech import ModelError, SpeechError
 from livekit_xtts.voicefile import load_studio
+from livekit_xtts.voices import VoiceLibrary
 from tests.cli.hub import COMMIT, REPOSITORY, Hub
+from tests.fake_engine import FakeEngine
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +232,25 @@ def test_with_acceptance_a_failure_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(DownloadError):
         download_files()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_livekits_own_command_reaches_it(hub: Hub, home: Path, accepted: bool) -> None:
+    environment = {**os.environ, "XTTS_ACCEPT_LICENSE": "1" if accepted else ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "livekit.agents", "download-files"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("XTTS_ACCEPT_LICENSE=1" in done.stderr) != accepted
+    assert (home / "models" / "xtts-v2").is_dir() == accepted
+
+
+def test_studio_speakers_of_a_model_by_name(hub: Hub) -> None:
+    download(accept_license=True)
+    library = VoiceLibrary(FakeEngine(), model_folder="xtts-v2")
+    assert [entry.name for entry in library.list() if entry.kind == "studio"] == ["Ana Florence"]
