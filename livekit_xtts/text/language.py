@@ -56,6 +56,7 @@ class Noun:
     gender: str = "m"
 
     @staticmethod
+    @lru_cache(maxsize=2048)
     def parse(text: str) -> Noun:
         """Read the written form: plural forms, then (with a fourth) the fraction's, then gender."""
         parts = text.split("|")

@@ -129,14 +129,15 @@ def _abbreviations(spoken: Spoken, text: str) -> str:
     return text
 
 
-def _symbols(spoken: Spoken, text: str) -> str:
+@lru_cache(maxsize=32)
+def _symbol_words(spoken: Spoken) -> dict[str, str]:
     signs = {sign: Noun.parse(noun.split(";")[0]) for sign, noun in spoken.currencies.items()}
-    names = {
-        sign: noun.forms[-1]
-        for sign, noun in signs.items()
-        if len(sign) == 1 and not sign.isalpha()
-    }
-    for symbol, words in (names | dict(spoken.symbols)).items():
+    names = {sign: noun.forms[-1] for sign, noun in signs.items() if len(sign) == 1}
+    return {sign: word for sign, word in names.items() if not sign.isalpha()} | dict(spoken.symbols)
+
+
+def _symbols(spoken: Spoken, text: str) -> str:
+    for symbol, words in _symbol_words(spoken).items():
         text = text.replace(symbol, f" {words} ")
     return text
 

@@ -32,7 +32,11 @@ def decimal(spoken: Spoken, whole: str, fraction: str) -> str:
         return f"{cardinal(spoken, whole)} {spoken.point or spoken.dot} {tail}"
     # num2words reads floats; trailing zeros are not spoken.
     value = float(f"{whole}.{fraction}")
-    return _words(spoken, value if fraction.strip("0") else int(whole))
+    try:
+        return _words(spoken, value if fraction.strip("0") else int(whole))
+    except (KeyError, IndexError, NotImplementedError):  # its tables end at some length
+        tail = " ".join(cardinal(spoken, digit) for digit in fraction)
+        return f"{cardinal(spoken, whole)} {spoken.dot} {tail}"
 
 
 @lru_cache(maxsize=1024)

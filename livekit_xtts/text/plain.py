@@ -80,7 +80,8 @@ def strip_markup(text: str) -> str:
         text = pattern.sub(r"\2", text)
     text = _CODE.sub(r"\1", _ITALIC.sub(r"\1", text))
     text = _EMOTICON.sub("", text)
-    text = "".join(c if not _is_pictogram(c) else " " for c in text)
+    if not text.isascii():
+        text = "".join(" " if _is_pictogram(c) else c for c in text)
     text = re.sub(r"(?m)^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", "", text)
     text = re.sub(r"[ \t]+\|[ \t]+", ", ", text)
     text = re.sub(r"\*+|~~+|(?<!\w)_+|_+(?!\w)|\\(?=[\W_])|`+", "", text)

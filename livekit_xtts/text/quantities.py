@@ -49,15 +49,20 @@ def counted(spoken: Spoken, written: str, noun: Noun) -> str:
     return f"{words} {spoken.form(noun, int(whole))}"
 
 
+@lru_cache(maxsize=32)
+def _money_pattern(spoken: Spoken) -> re.Pattern[str]:
+    signs, number = _alternatives(spoken.currencies), number_pattern(spoken.decimal)
+    return re.compile(
+        rf"{START}(?<![.,])(?:(?P<a>{signs}){_GAP}(?P<n>{number})"
+        rf"|(?P<m>{number})(?:{_GAP}|-)(?P<b>{signs})){END}"
+    )
+
+
 def read_money(spoken: Spoken, text: str) -> str:
     """Amounts with a currency before or after them."""
     if not spoken.currencies:
         return text
-    signs, number = _alternatives(spoken.currencies), number_pattern(spoken.decimal)
-    pattern = _compiled(
-        rf"{START}(?<![.,])(?:(?P<a>{signs}){_GAP}(?P<n>{number})"
-        rf"|(?P<m>{number})(?:{_GAP}|-)(?P<b>{signs})){END}"
-    )
+    pattern = _money_pattern(spoken)
     return pattern.sub(lambda match: _money(spoken, match), text)
 
 
@@ -87,12 +92,17 @@ def read_percent(spoken: Spoken, text: str) -> str:
     return _compiled(rf"{START}(?<![.,])(?:({number}){_GAP}[%٪]|[%٪]({number}))").sub(words, text)
 
 
+@lru_cache(maxsize=32)
+def _unit_pattern(spoken: Spoken) -> re.Pattern[str]:
+    units, number = _alternatives(spoken.units), number_pattern(spoken.decimal)
+    return re.compile(rf"{START}(?<![.,])({number}){_GAP}({units}){END}")
+
+
 def read_units(spoken: Spoken, text: str) -> str:
     """Numbers with a unit of measure."""
     if not spoken.units:
         return text
-    units, number = _alternatives(spoken.units), number_pattern(spoken.decimal)
-    pattern = _compiled(rf"{START}(?<![.,])({number}){_GAP}({units}){END}")
+    pattern = _unit_pattern(spoken)
     return pattern.sub(
         lambda match: counted(spoken, match[1], Noun.parse(spoken.units[match[2]])), text
     )
@@ -102,6 +112,9 @@ def read_signs(spoken: Spoken, text: str) -> str:
     """Telephone numbers, versions, ranges, and signs of arithmetic between numbers."""
     text = _compiled(r"(?<!\w)\+\d[\d \u00a0()/-]{5,}\d").sub(
         lambda match: f"{spoken.plus} {_one_by_one(spoken, match[0])}", text
+    )
+    text = _compiled(r"(?<![\w-])(?:\d{1,3}-)?(?:\d{3}-)+\d{4}(?![\w-])").sub(
+        lambda match: _one_by_one(spoken, match[0]), text
     )
     text = _compiled(r"(?<![\w.])v?(\d+(?:\.\d+){2,})(?![\w])").sub(
         lambda match: _version(spoken, match), text
@@ -120,8 +133,14 @@ def read_signs(spoken: Spoken, text: str) -> str:
 
 
 def read_minus(spoken: Spoken, text: str) -> str:
-    """Negative numbers: a minus sign that no word or number stands before."""
-    return _compiled(r"(?<![\w.,)\]])(?<!\d )[-−](?=[€£$¥]?\d)").sub(f"{spoken.minus} ", text)
+    """Negative numbers, and ranges with a sign at either number ("$5-10", "20%-30%")."""
+    if spoken.until:
+        number = number_pattern(spoken.decimal)
+        text = _compiled(rf"([$€£])({number})\s?[-–]\s?(?=\d)").sub(rf"\2 {spoken.until} \1", text)
+        text = _compiled(r"(?<=\d)([%€]?)\s?[-–]\s?(?=[$€£]\d)|(?<=\d)([%€])\s?[-–]\s?(?=\d)").sub(
+            rf"\1\2 {spoken.until} ", text
+        )
+    return _compiled(r"(?<![\w.,)\]%°€])(?<!\d )[-−](?=[€£$¥]?\d)").sub(f"{spoken.minus} ", text)
 
 
 def _version(spoken: Spoken, match: re.Match[str]) -> str:

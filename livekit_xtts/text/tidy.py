@@ -23,6 +23,7 @@ _REPEATED = (
     (re.compile(r"[,;:،]\s*(?=[.!?؟।])"), ""),
     (re.compile(r"(?<=[.!?؟।])\s*[,;:،](?=\s|$)"), ""),
 )
+_ODD = re.compile(r"[^a-z0-9 !?.,;:'-]")
 _LEADING = re.compile(r"^[\s.,;:!?،؛؟।॥-]+(?=[^\s.,;:!?،؛؟।॥-])")
 _TRAILING = re.compile(r"[\s.,;:،؛।॥。-]+$")
 
@@ -42,7 +43,8 @@ def tidy(text: str, *, spaced_marks: bool = False) -> str:
     text = _ELLIPSIS.sub(", ", text)
     text = _BRACKETS.sub(", ", _DASH.sub(", ", text))
     text = _WORD_SLASH.sub(" ", text)
-    text = "".join(c if _is_kept(c) else " " for c in text)
+    if _ODD.search(text):
+        text = "".join(c if _is_kept(c) else " " for c in text)
     text = _SPACE.sub(" ", text)
     text = re.sub(r" (?=[.,،])" if spaced_marks else r" (?=[.,;:!?،؛؟।])", "", text)
     for pattern, replacement in _REPEATED:
@@ -53,7 +55,7 @@ def tidy(text: str, *, spaced_marks: bool = False) -> str:
 
 def _is_kept(character: str) -> bool:
     return (
-        character.isalnum()
+        (character.isalnum() and (character.isalpha() or character.isdecimal()))
         or character.isspace()
         or character in _MARKS
         or unicodedata.category(character)[0] == "M"

@@ -9,6 +9,7 @@ from typing import Any
 from livekit_xtts.speech import LANGUAGES, MAX_TEXT_IDS, InvalidRequestError, ModelError
 from livekit_xtts.text.languages import canonical_language
 from livekit_xtts.text.normalize import normalize
+from livekit_xtts.text.pronunciation import Pronunciations
 
 _SPACE = "[SPACE]"
 _TAG = re.compile(r"\[([a-z]{2,3}(?:-[a-z]+)?)\]")
@@ -57,7 +58,7 @@ class TextTokenizer:
         language: str,
         *,
         normalized: bool = False,
-        pronunciations: Any = None,
+        pronunciations: Pronunciations | None = None,
     ) -> list[int]:
         """Turn text into ids, the language tag first.
 
@@ -89,7 +90,9 @@ class TextTokenizer:
         """
         return len(self._ids(text, language, normalized, None))
 
-    def _ids(self, text: str, language: str, normalized: bool, pronunciations: Any) -> list[int]:
+    def _ids(
+        self, text: str, language: str, normalized: bool, pronunciations: Pronunciations | None
+    ) -> list[int]:
         tag = canonical_language(language, self.languages)
         if not normalized:
             text = normalize(text, tag, pronunciations=pronunciations)

@@ -24,6 +24,9 @@ _DECADES = tuple(
     )
 )
 
+_ROMAN = "I II III IV V VI VII VIII IX X XI XII"
+_PARTS = "Chapter|Part|Act|Scene|Volume|Section|Phase|Type|Title|World War|Super Bowl|Level"
+
 # fmt: off
 SPOKEN = Spoken(
     code="en",
@@ -63,7 +66,7 @@ SPOKEN = Spoken(
         "W": "watt|watts", "V": "volt|volts",
     },
     symbols={"&": "and", "@": "at", "%": "percent", "#": "hash", "°": "degree", "+": "plus",
-             "§": "section", "±": "plus or minus", "÷": "divided by"},
+             "§": "section", "²": "squared", "³": "cubed", "±": "plus or minus", "÷": "divided by"},
     abbreviations={
         "mrs": "misess", "mr": "mister", "ms": "miss", "dr": "doctor", "co": "company",
         "jr": "junior", "sr": "senior", "maj": "major", "gen": "general", "drs": "doctors",
@@ -91,7 +94,7 @@ SPOKEN = Spoken(
     clock={"full": "{h} o'clock", "suffixed": "{h}", "minutes": "{h} {m}", "oh": "{h} oh {m}"},
     clock_suffix=r"[aApP]\.?\s?[mM]\b|o'clock",
     year_cues="in|since|until|till|by|from|of|year|before|after|around|circa|early|late|mid"
-    "|during|january|february|march|april|may|june|july|august|september|october|november"
+    "|during|between|january|february|march|april|may|june|july|august|september|october|november"
     "|december|summer|winter|spring|fall|autumn|back in|class of",
     ordinals=((r"", r"(?:st|nd|rd|th)\b", "m"),),
     rules=(
@@ -101,6 +104,7 @@ SPOKEN = Spoken(
         (rf"[$]({_DIGITS}) ?[mM](?:n|illion)?\b", r"\1 million dollars"),
         (rf"[$]({_DIGITS}) ?[bB]n?\b", r"\1 billion dollars"),
         (rf"[$]({_DIGITS}) ?[kK]\b", r"\1 thousand dollars"),
+        (r"(?i)(\d ?[ap]\.?m\b\.?) ?[-–] ?(?=\d)", r"\1 to "),
         (r"\b(\d{1,2}) ?([aA]|[pP])\.?[mM]\b\.?", r"\1 \2 m"),
         (r"\b(\d{1,2}:\d\d) ?([aA]|[pP])\.?[mM]\b\.?", r"\1 \2.m."),
         (r"\b([A-Z][a-z]+) St\.(?= ?[,;!?]| [a-z]|$)", r"\1 street"),
@@ -112,7 +116,15 @@ SPOKEN = Spoken(
         (r"\b2000s\b", "two thousands"), (r"\b(1[1-9])00s\b", r"\1 hundreds"),
         *((rf"['’]?\b{tens}0s\b", words) for tens, words in _DECADES),
         (r"\bw/o\b", "without"),
-        (r"\b24/7\b", "twenty-four seven"),
+        (r"\b24/7\b", "twenty-four seven"), (r"(\d) 1/2\b", r"\1 and a half"),
+        (r"\b1/4\b", "one quarter"), (r"\b3/4\b", "three quarters"), (r"\b1/3\b", "one third"),
+        (r"\b2/3\b", "two thirds"), (r"\b(\d)['’′](\d{1,2})[\"”″]?", r"\1 foot \2"),
+        (r"\b([A-Z])([A-Z])&([A-Z])\b", r"\1 \2 and \3"), (r"\b([A-Z])&([A-Z])\b", r"\1 and \2"),
+        (r"(?<=\d)(st|nd|rd|th)[-–](?=\d)", r"\1 to "),
+        (r"\bMon[-–]Fri\b", "monday to friday"), (r"\bMon[-–]Sun\b", "monday to sunday"),
+        (r"~ ?(?=\d)", "about "), (r"(?<=\d)\^(?=\d)", " to the power of "),
+        (r"(?<=\d) ?> ?(?=\d)", " is greater than "), (r"(?<=\d) ?< ?(?=\d)", " is less than "),
+        *((rf"\b({_PARTS}) {roman}\b", rf"\1 {number}") for number, roman in enumerate(_ROMAN.split(" "), 1)),
         (r"\b1/2\b", "one half"), (r"½", " one half"), (r"¼", " one quarter"),
         (r"¾", " three quarters"),
     ),
