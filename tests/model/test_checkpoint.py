@@ -193,10 +193,10 @@ print(sum(t.nbytes for t in model.state_dict().values()), max(peak, resident()) 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
 def test_loading_holds_one_copy(tmp_path: Path, name: str) -> None:
-    """At a tenth of the full size: never more than the weights and a little."""
+    """At a thirtieth of the full size: never more than the weights and a little."""
     small, large = tmp_path / "small", tmp_path / "large"
     save_model(create_random(CONFIG), small)
-    config = XttsConfig.small(gpt_layers=40, gpt_n_model_channels=256, decoder_input_dim=256)
+    config = XttsConfig.small(gpt_layers=16, gpt_n_model_channels=256, decoder_input_dim=256)
     save_model(create_random(config), large)
     if name == "model.pth":
         convert(large, large / name)
@@ -204,7 +204,7 @@ def test_loading_holds_one_copy(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", _PEAK, str(small), str(large)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     weights, peak = map(int, output.split())
-    assert weights > 100e6
+    assert weights > 50e6
     assert peak < 1.25 * weights
 
 

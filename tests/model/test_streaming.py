@@ -92,15 +92,14 @@ speeds = st.one_of(st.just(1.0), st.floats(0.5, 2.0))
 lengths = st.one_of(st.integers(1, 40), st.integers(1, 120), st.integers(1, CODES))
 
 
-@settings(max_examples=16, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(codes=lengths, chunks=schedules, speed=speeds, seed=st.integers(0, 1000))
 @example(codes=1, chunks=[1], speed=2.0, seed=0)
 @example(codes=2, chunks=[1], speed=1.0, seed=0)
 @example(codes=2, chunks=[1], speed=1.9, seed=0)
 @example(codes=99, chunks=[7], speed=0.99, seed=0)
 @example(codes=30, chunks=[1], speed=1.0, seed=0)
-@example(codes=CODES, chunks=[1, 60], speed=0.5, seed=0)
-@example(codes=CODES, chunks=[20], speed=1.0, seed=0)
+@example(codes=CODES, chunks=[3, 60], speed=1.0, seed=0)
 def test_streamed_equals_one_shot(
     double: HifiGan, codes: int, chunks: list[int], speed: float, seed: int
 ) -> None:
@@ -109,7 +108,7 @@ def test_streamed_equals_one_shot(
     assert difference(streamed(double, latents, speaker, speed, chunks), whole) <= EXACT
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(codes=lengths, chunks=schedules, speed=speeds)
 def test_streamed_equals_one_shot_in_single_precision(
     single: HifiGan, codes: int, chunks: list[int], speed: float
