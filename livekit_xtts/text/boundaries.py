@@ -25,6 +25,7 @@ from livekit_xtts.text.marks import (
     Boundary,
     Strength,
     balanced,
+    has_no_vowel,
     last_part,
     only_letters,
     plain_word,
@@ -143,6 +144,7 @@ class Scanner:
             or lower in cuts.before_number_set
             or len(lower) == 1
             or DOTTED.fullmatch(lower) is not None
+            or (self._cuts.cased and has_no_vowel(core))
         )
 
     def _read_space(self, character: str, index: int) -> None:

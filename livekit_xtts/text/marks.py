@@ -14,6 +14,7 @@ WIDE_ENDS = "。！？｡"
 WIDE_CLAUSES = "，、；："
 INSTANT = "!?؟।॥"
 CLAUSES = ",;:،؛"
+VOWELS = "aeiouyáéíóúýàèìòùâêîôûäëïöüåãõæœøąęěůűőı"
 DASHES = frozenset({"-", "--", "–", "—", "―"})
 BULLETS = "-*•–—#>·▪"
 GLUE_LEFT = "€$£¥₹%°+-−/=×&#@<>(["
@@ -58,6 +59,16 @@ def plain_word(word: str) -> str:
 def last_part(word: str) -> str:
     """A word after its last hyphen, or its last character of a script without spaces."""
     return WIDE.split(word)[-1].rpartition("-")[2]
+
+
+def has_no_vowel(word: str) -> bool:
+    """Whether a short word cannot be spoken as it is ("Pvt", "Hbf"), capitals aside ("TV").
+
+    An r or l carries a syllable in some languages ("krk"), so it counts as a vowel inside a word.
+    """
+    last = last_part(word).lower()
+    short = 2 <= len(last) <= 4 and last.isalpha() and last[0] < "\u0250" and not word.isupper()
+    return short and not any(c in VOWELS for c in last) and not any(c in "rl" for c in last[1:-1])
 
 
 def only_letters(word: str) -> bool:

@@ -116,7 +116,7 @@ CUTS: dict[str, Cuts] = {
     ),
     "fr": Cuts(
         never_end="m mm mme mmes mlle mlles mr dr pr prof me st ste mgr cap col gén lt cf p.ex ex"
-        " env av bd bld tél réf fig vol c.-à-d",
+        " env av bd bld éd tél réf fig vol c.-à-d",
         may_end="etc co cie ltd jr a.m p.m j.-c s.a s.a.r.l",
         before_number="no nos n p pp art chap vol al",
         openers="le la les un une des je tu il elle nous vous ils elles on ce cette ces mais et si"
@@ -153,8 +153,8 @@ CUTS: dict[str, Cuts] = {
         capital_nouns=True,
     ),
     "it": Cuts(
-        never_end="sig sigg sig.ra sig.na sigra dott dott.ssa dr prof prof.ssa avv ing arch geom"
-        " rag on st s es p.es cfr ca circa vs tel fig pag rif spett egr gent",
+        never_end="sec sig sigg sig.ra sig.na sigra dott dott.ssa dr prof prof.ssa avv ing arch"
+        " geom rag on st s es p.es cfr ca circa vs tel fig pag rif spett egr gent",
         may_end="ecc etc a.c d.c s.p.a s.r.l co ltd jr a.m p.m",
         before_number="n nr pag pagg art cap vol",
         openers="il lo la i gli le un una io tu lui lei noi voi loro questo questa ma e se no sì"
