@@ -22,9 +22,10 @@ SUSTAINED = 0.95
 
 
 def can_step(job: Job) -> bool:
-    """Whether the job has a further step to make."""
+    """Whether the job has a further step to make; never once its cancel is asked for."""
     assert job.prepared is not None
-    return not job.progress.finished and job.progress.launched < job.prepared.budget
+    more = not job.progress.finished and job.progress.launched < job.prepared.budget
+    return more and not job.cancelled
 
 
 def next_cut(job: Job) -> int:

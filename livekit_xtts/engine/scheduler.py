@@ -278,6 +278,8 @@ class Scheduler:
 
     def _step(self, job: Job) -> None:
         jobs = tuple(self._policy.company(job, self._speaking, self._clock()))
+        if not jobs:
+            return  # Cancelled since it was chosen.
         rows = Rows(
             tuple(row.progress.slot for row in jobs),
             tuple(row.progress.launched for row in jobs),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.schedule import StepTimes
 from livekit_xtts.engine.scheduler import Work
 from livekit_xtts.speech import (
@@ -56,7 +57,7 @@ def test_streamed_equals_one_chunk_at_the_end() -> None:
 @pytest.mark.parametrize(("depth", "window_batch"), [(0, 1), (1, 4)])
 def test_alone_and_among_others_that_come_go_and_cancel(depth: int, window_batch: int) -> None:
     """Hundreds of random schedules: whoever ends by itself has the bits it has alone."""
-    for schedule in range(120):
+    for schedule in range(70):
         chance = random.Random(f"{schedule} {depth} {window_batch}")
         rig = Rig(slots=chance.choice((2, 3, 8)), depth=depth, window_batch=window_batch)
         seeds = [chance.randrange(40) for _ in range(chance.randrange(2, 12))]
@@ -319,6 +320,38 @@ def test_no_listener_runs_dry_where_the_hardware_suffices() -> None:
             assert heard == 0 or at <= start + heard / SAMPLE_RATE
             heard += chunk.audio.size
         assert len(listener.chunks) > 3
+
+
+def falls_silent(rig: Rig, after: int) -> None:
+    """The vocoder makes silence from a sample on, as a missed stop code does."""
+    decode = rig.vocoder.decode
+
+    def quiet(items: Any) -> Any:
+        results = decode(items)
+        for (_, _, window), audio in zip(items, results, strict=True):
+            audio[max(0, after - window.first) :] = 0.0
+        return results
+
+    rig.vocoder.decode = quiet  # type: ignore[method-assign]
+
+
+def test_a_run_on_of_silence_ends_at_the_same_place_in_any_company() -> None:
+    heard = []
+    for company in (0, 5):
+        rig = Rig(ends=Ends(run_on_s=0.4), window_batch=1 + company)
+        rig.runner.endless = True
+        falls_silent(rig, SAMPLE_RATE)
+        _, listener = rig.submit(request(1, max_codes=99))
+        for seed in range(company):
+            rig.submit(request(20 + seed, max_codes=60))
+        rig.run()
+        done = listener.last
+        assert isinstance(done, SpeechDone) and not done.stopped and not done.cancelled
+        assert abs(done.samples - 1.2 * SAMPLE_RATE) <= 240
+        assert len(done.codes) < 60 and listener.chunks[-1].final
+        assert rig.scheduler.taken == 0
+        heard.append((listener.audio, listener.codes))
+    assert heard[0] == heard[1]
 
 
 def test_codes_are_drawn_from_the_whole_vocabulary() -> None:
