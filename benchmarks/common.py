@@ -216,11 +216,13 @@ class Listener:
         asked: When the request was handed in (`time.perf_counter`).
         chunks: Arrival and seconds of audio of each chunk.
         end: The last event.
+        cpu_s: Processor seconds of this process meanwhile: what can be compared on a busy machine.
     """
 
     asked: float
     chunks: list[tuple[float, float]] = field(default_factory=list)
     end: SpeechEvent | None = None
+    cpu_s: float = 0.0
     finished: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, event: SpeechEvent) -> None:
@@ -308,8 +310,10 @@ def one_after_another(
     """Requests, each asked for when the one before has ended."""
     listeners = []
     for seed in range(count):
+        before = time.process_time()
         listener = ask(engine, request(codes, voice=voice, seed=seed))
         listen([listener])
+        listener.cpu_s = time.process_time() - before
         listeners.append(listener)
     return listeners
 

@@ -30,6 +30,7 @@ def stream_figures(listeners: list[common.Listener]) -> dict[str, float]:
         "underrun_s": max(listener.underrun_s for listener in listeners),
         "rtf": statistics.median(listener.rtf for listener in listeners),
         "rtf_best": min(listener.rtf for listener in listeners),
+        "cpu_s_per_audio_s": min(listener.cpu_s / listener.audio_s for listener in listeners),
     }
 
 
@@ -105,6 +106,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         figures |= {f"coqui_{name}": value for name, value in theirs.items()}
         figures["ratio_first_audio"] = figures["first_audio_s"] / theirs["first_audio_s"]
         figures["ratio_rtf"] = figures["rtf"] / theirs["rtf"]
+        name = "cpu_s_per_audio_s"
+        figures["ratio_cpu"] = figures[name] / theirs[name]
     return figures
 
 
