@@ -66,8 +66,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure in a fresh process."""
+    from livekit_xtts.engine.machine import pick_device
     from livekit_xtts.model.checkpoint import save_model
 
+    if pick_device(args.device) != "cpu":
+        return measure(args)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         if args.model in ("random", "random-small"):
