@@ -127,7 +127,8 @@ async def test_two_rooms_never_mix(server: LiveKitServer, room_name: str) -> Non
         await asyncio.gather(low_heard.quiet(), high_heard.quiet())
         for heard, own, other in ((low_heard, *tones), (high_heard, *tones[::-1])):
             assert tone_level(heard.recording, own) > 0.1
-            assert tone_level(heard.recording, other) < tone_level(heard.recording, own) / 100
+            # A lost packet splatters over neighbouring tones; a mixed room would be as loud.
+            assert tone_level(heard.recording, other) < tone_level(heard.recording, own) / 10
 
 
 async def test_one_voice_speaks_in_two_rooms_at_once(server: LiveKitServer, room_name: str) -> None:
