@@ -29,7 +29,7 @@ test-oldest: $(OLDEST_DIR)
 	OMP_NUM_THREADS=1 PYTHONPATH=$(OLDEST_DIR) $(BIN)/python -m pytest -n 2 -m "not full and not server" tests/livekit
 
 test-server: $(VENV)/.dev
-	$(BIN)/python -m pytest -m server
+	$(BIN)/python -m pytest -m "server and not full"
 
 test-full: $(VENV)/.dev
 	$(BIN)/python -m pytest -m full
