@@ -11,7 +11,7 @@ import pytest
 # Before torch is imported: tests share few cores, and OpenMP's threads spin while they wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from livekit_xtts.engine.engine import Engine  # noqa: E402
+from livekit_xtts.engine.engine import Engine
 
 
 @pytest.fixture(autouse=True)
