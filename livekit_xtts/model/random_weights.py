@@ -14,6 +14,8 @@ from livekit_xtts.model.xtts import XttsModel
 _VOCODER = "hifigan_decoder.waveform_decoder."
 _LEVEL = 0.1
 """Root mean square of the sound before the final tanh; speech at a usual level has about 0.1."""
+_SHALLOW = 3
+"""Layers up to which a block adds to the stream at full strength."""
 
 # Standard deviations by name, the first that matches; `{fan}` weights are divided by √inputs.
 _FIXED = (
@@ -55,17 +57,22 @@ def fill_randomly(model: XttsModel, seed: int) -> None:
         else:
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-            tensor.normal_(0.0, _deviation(name, tensor), generator=generator)
+            tensor.normal_(
+                0.0, _deviation(name, tensor, model.config.gpt_layers), generator=generator
+            )
     model.load_state_dict(state, assign=True)
     model.requires_grad_(False)
     _set_level(model)
 
 
-def _deviation(name: str, tensor: Tensor) -> float:
+def _deviation(name: str, tensor: Tensor, layers: int) -> float:
     for pattern, value in _FIXED:
         if re.match(pattern, name):
             return value
     gain = next(value for pattern, value in _FAN if re.match(pattern, name))
+    if name.startswith("gpt.gpt.h.") and ".c_proj." in name:
+        # Deep stacks would otherwise drown the codes fed to them, and repeat themselves.
+        gain *= min(1.0, math.sqrt(_SHALLOW / layers))
     return gain / math.sqrt(_fan_in(name, tensor))
 
 
