@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livekit_xtts.pacing import Pacing, Playout, RateMeter, SpeechStats, held_back_s, rate_meter
-from livekit_xtts.pipeline import AudioPiece, Pipeline, SegmentStarted
+from livekit_xtts.pipeline import AudioPiece, Pipeline, SegmentStarted, WordsComing
 from livekit_xtts.speech import SAMPLE_RATE, SpeechDone, SpeechRequest
 from tests.fake_engine import FakeEngine, Script
 from tests.livekit.test_pipeline import THREE, Clock, collect
@@ -91,8 +91,8 @@ async def test_a_fast_engine_starts_with_its_first_chunk(engine: FakeEngine) -> 
     engine.script = Script(gated=True)
     engine.allow(1)
     async with aclosing(Pipeline(engine).speak(THREE, pacing=Pacing(whole_below=0))) as events:
-        assert isinstance(await anext(events), SegmentStarted)
-        assert isinstance(await anext(events), AudioPiece)
+        kinds = [type(await anext(events)) for _ in range(3)]
+    assert kinds == [SegmentStarted, WordsComing, AudioPiece]
 
 
 async def test_the_rate_is_learned_from_what_was_spoken(engine: FakeEngine) -> None:
