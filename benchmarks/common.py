@@ -127,6 +127,9 @@ def facts(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+_VOICES: dict[int, Voice] = {}
+"""Voices of random numbers, by engine, for models that have none of their own."""
+
 # ---- engines ------------------------------------------------------------------------------
 
 
@@ -153,6 +156,10 @@ def load_engine(
         **options,
     )
     engine.load()
+    folder = Path(args.model)
+    if folder.is_dir() and not any(folder.glob("voices/*.safetensors")):
+        assert engine._machine is not None
+        _VOICES[id(engine)] = random_voice(engine._machine.model)
     return engine
 
 
@@ -270,6 +277,8 @@ def ask(engine: Engine, request: SpeechRequest) -> Listener:
     Raises:
         SpeechError: As `Engine.submit`.
     """
+    if request.voice is None:
+        request = dataclasses.replace(request, voice=_VOICES.get(id(engine)))
     listener = Listener(time.perf_counter())
     engine.submit(request, listener)
     return listener
