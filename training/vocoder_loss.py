@@ -1,0 +1,61 @@
+"""What the vocoder's output is compared by: magnitudes at several resolutions, mel, and the phase
+of low partials.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livekit_xtts.model.mel import mel_filters
+
+_RATE = 24_000
+_SIZES = (2048, 1024, 512, 256)
+_MEL_SIZE, _MELS = 1024, 80
+# Up to here the locked periods make the waveform itself predictable.
+_PHASE_SIZE, _PHASE_HZ = 1024, 1500
+
+
+class VocoderLoss:
+    """Parts of the loss by name, already weighted."""
+
+    def __init__(self) -> None:
+        self._windows = {size: torch.hann_window(size) for size in _SIZES}
+        self._mel = mel_filters(_MEL_SIZE // 2 + 1, _MELS, _RATE, 11_000.0, area=True)
+
+    def _spectrum(self, samples: Tensor, size: int) -> Tensor:
+        return torch.stft(
+            samples, size, size // 4, window=self._windows[size], center=False, return_complex=True
+        )
+
+    def __call__(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Compares (batch, samples) at 24 kHz."""
+        convergence = made.new_zeros(())
+        logarithm = made.new_zeros(())
+        mel = phase = made.new_zeros(())
+        for size in _SIZES:
+            a, b = self._spectrum(made, size), self._spectrum(true, size)
+            # The floor is near the quietest sounds of the teacher, so that digital
+            # silence has no weight.
+            floor = 1e-3 * (size / 1024) ** 0.5
+            am = (a.real.square() + a.imag.square() + floor**2).sqrt()
+            bm = (b.real.square() + b.imag.square() + floor**2).sqrt()
+            convergence = convergence + ((am - bm).square().sum() / bm.square().sum()).sqrt()
+            logarithm = logarithm + F.l1_loss((am + 0.01).log(), (bm + 0.01).log())
+            if size == _MEL_SIZE:
+                filters = self._mel.T
+                mel = F.l1_loss(
+                    (filters @ am.square() + 1e-5).log(), (filters @ bm.square() + 1e-5).log()
+                )
+            if size == _PHASE_SIZE:
+                bins = _PHASE_HZ * size // _RATE
+                difference = a[:, :bins] - b[:, :bins]
+                scale = bm[:, :bins].square().sum().sqrt()
+                phase = difference.abs().square().sum().sqrt() / scale
+        return {
+            "convergence": convergence / len(_SIZES),
+            "log": logarithm / len(_SIZES) * 1.0,
+            "mel": mel * 1.0,
+            "phase": phase * 3.0,
+        }
