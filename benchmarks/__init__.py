@@ -1,0 +1,1 @@
+"""The measurements: each module is one command, `python -m benchmarks.NAME`."""
