@@ -48,30 +48,29 @@ class Spoken:
         text: The sentence.
         voice: Index into the teacher's voices.
         codes: What the model spoke.
-        words: Seconds at which each word begins, as stretched from the teacher.
+        words: Seconds at which words begin, by their number, as stretched from the teacher; it has
+            no event for some (it runs "of the" together).
     """
 
     text: str
     voice: int
     codes: tuple[int, ...]
-    words: tuple[float, ...]
+    words: dict[int, float]
 
 
-def teacher_words(
-    espeak: Espeak, text: str, voice: int, seconds: float
-) -> tuple[float, ...] | None:
-    """The teacher's word starts, stretched; None where it counts the words otherwise."""
+def teacher_words(espeak: Espeak, text: str, voice: int, seconds: float) -> dict[int, float]:
+    """The teacher's word starts, stretched; the first word, which begins at 0 for all, left out."""
     speech = espeak.speak(text, VOICES[voice])
     samples, first = trimmed(speech.samples)
-    positions, position = [], 0
-    for word in split_words(text):
-        positions.append(position + len(word) - len(word.lstrip()))
-        position += len(word)
     found = {start: at for start, _, at in speech.words}
-    if any(position not in found for position in positions):
-        return None
     stretch = seconds / (samples.size / 22_050)
-    return tuple((found[position] - first / 22_050) * stretch for position in positions)
+    words, position = {}, 0
+    for number, word in enumerate(split_words(text)):
+        at = found.get(position + len(word) - len(word.lstrip()))
+        position += len(word)
+        if number and at is not None:
+            words[number] = (at - first / 22_050) * stretch
+    return words
 
 
 def speak(engine: LocalEngine, text: str, voice: Voice) -> tuple[int, ...]:
@@ -128,7 +127,7 @@ class Bench:
 
 
 def measure(bench: Bench, texts: list[str]) -> dict[str, Any]:
-    """The figures, over all words but the first of each sentence (which begins at 0 for all)."""
+    """The figures, over all words that the teacher has times for."""
     items = bench.spoken(texts)
     heads = find_heads([bench.attention(item) for item in items[:CALIBRATION]])
     aligned: list[float] = []
@@ -136,9 +135,7 @@ def measure(bench: Bench, texts: list[str]) -> dict[str, Any]:
     for item in items[CALIBRATION:]:
         seconds = len(item.codes) * CODE_SECONDS
         timed = proportional(item.text, "en", 0.0, seconds)
-        estimated += [
-            abs(word.start_s - at) for word, at in zip(timed[1:], item.words[1:], strict=True)
-        ]
+        estimated += [abs(timed[number].start_s - at) for number, at in item.words.items()]
         if heads:
             starts = word_codes(
                 item.text,
@@ -147,8 +144,7 @@ def measure(bench: Bench, texts: list[str]) -> dict[str, Any]:
                 align(bench.attention(item), heads),
             )
             aligned += [
-                abs(code * CODE_SECONDS - at)
-                for code, at in zip(starts[1:], item.words[1:], strict=True)
+                abs(starts[number] * CODE_SECONDS - at) for number, at in item.words.items()
             ]
     return {
         "word_error_median_s": statistics.median(aligned or estimated),

@@ -97,7 +97,6 @@ class Part:
         self.segment = segment
         self.words = deque(split_words(segment.text, language))
         self.shares = deque(word_shares(self.words))
-        self.told_s = 0.0
         self.index = index
         self.estimated_s = estimated_s
         self.whole = False
@@ -122,21 +121,21 @@ class Part:
         self.made_s += audio.size / SAMPLE_RATE
         self.ready_s += audio.size / SAMPLE_RATE
 
-    def words_before(self, start_s: float, end_s: float) -> tuple[TimedWord, ...]:
+    def words_before(self, start_s: float, now_s: float, end_s: float) -> tuple[TimedWord, ...]:
         """The next words that begin before a time; of a segment still being made, by estimate.
 
         Args:
             start_s: Where the segment begins.
+            now_s: What has been handed on: no word can be told to have begun before.
             end_s: The time; infinity gives all that are left.
         """
         seconds = self.made_s if self.ended else max(self.made_s, self.estimated_s)
         coming: list[TimedWord] = []
         while self.words and (begin := start_s + self.shares[0] * seconds) < end_s:
-            begin = max(begin, self.told_s)
+            begin = max(begin, now_s)
             self.shares.popleft()
             end = max(begin, start_s + self.shares[0] * seconds)
             coming.append(TimedWord(self.words.popleft(), begin, end))
-            self.told_s = begin
         return tuple(coming)
 
     def take(self) -> Float32:

@@ -223,8 +223,8 @@ class Utterance:
             while True:
                 while part.pieces:
                     audio = part.take()
-                    until_s = (self._position + audio.size) / SAMPLE_RATE
-                    if words := part.words_before(start_s, until_s):
+                    now_s, size_s = self._position / SAMPLE_RATE, audio.size / SAMPLE_RATE
+                    if words := part.words_before(start_s, now_s, now_s + size_s):
                         yield WordsComing(words)
                     yield self._hand_on(audio, part)
                 if part.error is not None:
@@ -232,9 +232,9 @@ class Utterance:
                 if part.ended:
                     break
                 await self._change(part)
-            if words := part.words_before(start_s, math.inf):
-                yield WordsComing(words)
             end_s = self._position / SAMPLE_RATE
+            if words := part.words_before(start_s, end_s, math.inf):
+                yield WordsComing(words)
             timed = proportional(part.segment.text, self._options.language, start_s, end_s)
             yield SegmentFinished(part.index, part.segment.text, start_s, end_s, part.done, timed)
             previous = part
