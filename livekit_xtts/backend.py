@@ -121,6 +121,7 @@ class Backend:
             seed=options.seed,
             speed=options.speed,
             segments=segments,
+            pronunciations=options.pronunciations,
         )
 
     def stats(self) -> dict[str, Any]:

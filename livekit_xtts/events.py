@@ -15,6 +15,7 @@ from livekit_xtts.speech import (
     SpeechRequest,
     Voice,
 )
+from livekit_xtts.text.pronunciation import Pronunciations
 from livekit_xtts.text.segment import Segment
 from livekit_xtts.timings import TimedWord
 
@@ -47,6 +48,7 @@ class SpeakOptions:
         seed: Makes every segment repeatable; None draws afresh.
         speed: Above 1 is faster.
         segments: How the text is cut; None for the package's own way.
+        pronunciations: How words are to be said; the transcript keeps what was written.
     """
 
     voice: Voice | None = None
@@ -55,9 +57,12 @@ class SpeakOptions:
     seed: int | None = None
     speed: float = 1.0
     segments: Segments | None = field(default=None, compare=False)
+    pronunciations: Pronunciations | None = None
 
     def request(self, text: str, *, streaming: bool = True) -> SpeechRequest:
         """The engine's request for one segment."""
+        if self.pronunciations is not None:
+            text = self.pronunciations.apply(text)
         return SpeechRequest(
             text=text.strip(),
             voice=self.voice,

@@ -24,10 +24,12 @@ from livekit_xtts.speech import (
     Voice,
 )
 from livekit_xtts.text.languages import canonical_language
+from livekit_xtts.text.pronunciation import Pronunciations
 
 VoiceSource: TypeAlias = (
     str | Path | bytes | ReferenceAudio | Voice | Sequence[str | Path | bytes | ReferenceAudio]
 )
+Spoken: TypeAlias = Mapping[str, str] | Pronunciations
 Streaming: TypeAlias = bool | int | Literal["auto"]
 TextPacing: TypeAlias = "bool | agents_tts.SentenceStreamPacer"
 
@@ -80,6 +82,7 @@ class TTSOptions:
         seed: None draws afresh.
         streaming: See `TTS`.
         tokenizer: None for the package's own segmenter.
+        pronunciations: See `TTS`.
         text_pacing: See `TTS`.
         buffer_s: See `TTS`.
     """
@@ -91,6 +94,7 @@ class TTSOptions:
     seed: int | None = None
     streaming: Streaming = "auto"
     tokenizer: tokenize.SentenceTokenizer | None = None
+    pronunciations: Pronunciations | None = None
     text_pacing: TextPacing = False
     buffer_s: float = 15.0
 
@@ -120,6 +124,8 @@ class TTSOptions:
                 sampling[name] = given.pop(name)
         if "language" in given:
             given["language"] = model_language(given["language"])
+        if isinstance(words := given.get("pronunciations"), Mapping):
+            given["pronunciations"] = Pronunciations(words)
         return replace(self, sampling=tuple(sampling.items()), **given)
 
     def sampling_for(self, info: EngineInfo) -> Sampling | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from livekit_xtts.audio import silence
 from livekit_xtts.cache import Piece, SpeechCache, from_engine
@@ -45,7 +45,12 @@ _uncached = SpeechCache(max_bytes=0)
 
 
 async def native_segments(
-    text: TextStream, language: str, *, char_limit: int | None = None, known: bool = False
+    text: TextStream,
+    language: str,
+    *,
+    char_limit: int | None = None,
+    known: bool = False,
+    protected: Iterable[str] = (),
 ) -> AsyncGenerator[Segment]:
     """Cut a text stream with the package's own segmenter.
 
@@ -54,11 +59,12 @@ async def native_segments(
         language: Any spelling of one of the languages.
         char_limit: Most characters of a segment; None for the language's own.
         known: The stream brings all of the text at once: the first segment need not leave early.
+        protected: Words and phrases that no cut may fall into.
     """
     segmenter = (
-        Segmenter(language, char_limit=char_limit, first=None)
+        Segmenter(language, char_limit=char_limit, first=None, protected=protected)
         if known
-        else Segmenter(language, char_limit=char_limit)
+        else Segmenter(language, char_limit=char_limit, protected=protected)
     )
     iterator = aiter(text)
     failure: Exception | None = None

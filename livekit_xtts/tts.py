@@ -22,6 +22,7 @@ from livekit_xtts.cache import SpeechCache
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import AudioPiece
 from livekit_xtts.options import (
+    Spoken,
     Streaming,
     TextPacing,
     TTSOptions,
@@ -65,6 +66,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         speed: NotGivenOr[float] = NOT_GIVEN,
         seed: NotGivenOr[int | None] = NOT_GIVEN,
         tokenizer: tokenize.SentenceTokenizer | None = None,
+        pronunciations: Spoken | None = None,
         text_pacing: TextPacing = False,
         buffer_s: float = 15.0,
         cache: SpeechCache | bool = True,
@@ -103,6 +105,9 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
                 fresh one for each segment.
             tokenizer (tokenize.SentenceTokenizer, optional): Cuts the text instead of the package's
                 own segmenter. Defaults to None.
+            pronunciations (Mapping[str, str] | Pronunciations, optional): What to say for whole
+                words and phrases, {"LiveKit": "live kit"}; transcripts keep what was written.
+                Defaults to None.
             text_pacing (bool | SentenceStreamPacer, optional): Start a segment only when less than
                 5 s of audio (or the pacer's `min_remaining_audio`) is left to be heard. Defaults to
                 False: `buffer_s` alone is the bound.
@@ -140,6 +145,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             top_p=top_p,
             repetition_penalty=repetition_penalty,
             do_sample=do_sample,
+            pronunciations=pronunciations,
         )
         self._backend = Backend(
             from_environment("model", model, None),
@@ -192,6 +198,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         speed: NotGivenOr[float] = NOT_GIVEN,
         seed: NotGivenOr[int | None] = NOT_GIVEN,
         tokenizer: NotGivenOr[tokenize.SentenceTokenizer | None] = NOT_GIVEN,
+        pronunciations: NotGivenOr[Spoken | None] = NOT_GIVEN,
         text_pacing: NotGivenOr[TextPacing] = NOT_GIVEN,
         buffer_s: NotGivenOr[float] = NOT_GIVEN,
     ) -> None:
@@ -209,6 +216,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             speed (optional): See there.
             seed (optional): See there.
             tokenizer (optional): See there.
+            pronunciations (optional): See there.
             text_pacing (optional): See there.
             buffer_s (optional): See there.
 
@@ -227,6 +235,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             speed=speed,
             seed=seed,
             tokenizer=tokenizer,
+            pronunciations=pronunciations,
             text_pacing=text_pacing,
             buffer_s=buffer_s,
         )

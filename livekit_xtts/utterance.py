@@ -98,7 +98,13 @@ class Utterance:
     def _native(self, text: TextStream) -> AsyncIterator[Segment]:
         limits = dict(self._engine.info.char_limits)
         language = self._options.language
-        return native_segments(text, language, char_limit=limits.get(language), known=self._known)
+        return native_segments(
+            text,
+            language,
+            char_limit=limits.get(language),
+            known=self._known,
+            protected=self._options.pronunciations or (),
+        )
 
     def _part(self, segment: Segment) -> Part:
         mute = not speakable(segment.text)

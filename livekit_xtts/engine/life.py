@@ -153,6 +153,11 @@ class ThreadedEngine:
         """Whether `close` was called."""
         return self._closed
 
+    @property
+    def failed(self) -> bool:
+        """Whether loading has failed; another engine may do better once the cause is mended."""
+        return self._error is not None
+
     def start(self) -> None:
         """Begin loading in the background and return at once; repeated calls do nothing."""
         with self._lock:

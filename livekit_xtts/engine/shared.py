@@ -23,7 +23,7 @@ def shared_engine(
     """The process's engine for a model, made at the first call and started by nobody yet.
 
     It is not closed by those who use it, but at the end of the process; after somebody's `close()`
-    the next call makes a new one. A forked child gets one of its own.
+    or a loading that failed, the next call makes a new one. A forked child gets one of its own.
 
     Args:
         model: See `LocalEngine`.
@@ -37,7 +37,7 @@ def shared_engine(
     key = (os.getpid(), name, device, precision, *sorted(options.items()))
     with _lock:
         engine = _engines.get(key)
-        if engine is None or engine.closed:
+        if engine is None or engine.closed or engine.failed:
             engine = _engines[key] = LocalEngine(
                 model, device=device, precision=precision, **options
             )

@@ -151,8 +151,8 @@ def prepare(
         folder: Where the model came from: verdicts and quantised weights are kept there, unless
             it cannot be written or belongs to the package.
         voice: To judge with; None for a random one.
-        release: The caller does not need the GPT's blocks in float32: give their memory back where
-            the runner has its own.
+        release: The caller needs the model for cloning and prompts alone: give back the memory of
+            what the runner and the vocoder have copies of.
 
     Raises:
         ModelError: A precision asked for by name cannot run here; for "auto" that is no error.
@@ -180,8 +180,8 @@ def prepare(
     else:
         raise ModelError(f"precision={precision!r} cannot run here: {makers.reason}")
     verdicts.save()
-    if release and gpt != "fp32":
-        model.gpt.gpt.h.to("meta")
+    if release:
+        _release(model, gpt != "fp32", vocoding != "fp32")
     return Parts(runner, vocoder, gpt, vocoding, verdicts.gates)
 
 
@@ -335,6 +335,16 @@ class _Makers:
                 path = kept
             session = onnx_step.open_session(path, self._threads)
         return onnx_step.OnnxRunner(self._model.gpt, session, self._slots, self._length)
+
+
+def _release(model: XttsModel, gpt: bool, vocoder: bool) -> None:
+    """Give up what speaking does not need, and what the runner and vocoder have copies of."""
+    model.gpt.text_head.to("meta")
+    if gpt:
+        model.gpt.gpt.h.to("meta")
+    if vocoder:
+        for part in (model.vocoder.conv_pre, model.vocoder.ups, model.vocoder.resblocks):
+            part.to("meta")
 
 
 def _released(model: XttsModel) -> bool:

@@ -455,6 +455,16 @@ def test_one_engine_for_the_same_model() -> None:
         close_shared_engines()
 
 
+def test_an_engine_that_could_not_load_is_not_shared_again(tmp_path: Path) -> None:
+    try:
+        failed = shared_engine(tmp_path / "missing")
+        with pytest.raises(ModelError):
+            failed.load()
+        assert shared_engine(tmp_path / "missing") is not failed
+    finally:
+        close_shared_engines()
+
+
 async def test_events_reach_an_event_loop(engines: Any) -> None:
     engine = engines()
     async with aclosing(speak(engine, ids(max_codes=20))) as chunks:

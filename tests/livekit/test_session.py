@@ -235,3 +235,15 @@ async def test_prerendered_frames_are_said_without_the_engine(engine: FakeEngine
     stats = tts.stats()
     assert stats["cache"]["hits"] >= 1
     assert stats["cached_s"] > 0
+
+
+async def test_words_are_said_the_users_way_and_written_as_they_were(engine: FakeEngine) -> None:
+    tts = TTS(engine=engine, cache=False, pronunciations={"LiveKit": "live kit"})
+    async with session_with(tts) as (session, _):
+        await session.say(words("Ask Live", "Kit", " about it."))
+        assert said(session) == ["Ask LiveKit about it."]
+    assert " ".join(request.text for request in engine.requests) == "Ask live kit about it."
+    tts.update_options(pronunciations=None)
+    async with session_with(tts) as (session, _):
+        await session.say("LiveKit.")
+    assert engine.requests[-1].text == "LiveKit."
