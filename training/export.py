@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import random
 import shutil
 from pathlib import Path
 
@@ -20,10 +21,11 @@ import torch
 from livekit_xtts.model.checkpoint import load_model, save_model
 from livekit_xtts.model.xtts import XttsModel
 from livekit_xtts.voicefile import StoredVoice, make_voice, save_voice
+from training.data import SpeechSet
 from training.model import CONFIG
 from training.references import clips
 from training.settings import ROOT, VOICES, WORK
-from training.train_vocoder import compose, for_features
+from training.train_vocoder import HiddenSource, compose, for_features
 
 _CLIPS = 3  # some 15 s of every voice
 
@@ -35,7 +37,8 @@ def assemble(gpt: Path, vocoder: Path, speaker: Path) -> XttsModel:
     state = torch.load(vocoder, weights_only=True)
     features = for_features()
     features.load_state_dict(state["vocoder"])
-    composed = compose(features, state["weight"], state["bias"])
+    source = HiddenSource(gpt, SpeechSet("train", 2), random.Random(10))
+    composed = compose(features, *source.readout())
     model.vocoder.load_state_dict(composed.state_dict())
     model.speaker_encoder.load_state_dict(torch.load(speaker, weights_only=True))
     return model.eval()
@@ -69,6 +72,7 @@ def main() -> None:
     save_model(
         assemble(options.gpt, options.vocoder, options.speaker), options.folder, torch.float16
     )
+    (options.folder / "model.safetensors").chmod(0o644)
     shutil.copyfile(WORK / "vocab.json", options.folder / "vocab.json")
     write_voices(options.folder)
     size = sum(p.stat().st_size for p in options.folder.rglob("*") if p.is_file())

@@ -1,15 +1,16 @@
 """A first setting of the vocoder's first stage that already swings with the voice.
 
 The training speech has a whole number n of periods in each code (pitch.py). So its phase is n times
-the position within the code, and the position is there in the interpolated clock. But a network that
-starts at random does not find a function with a dozen swings a code in the time there is. What
+the position within the code, and the position is there in the interpolated clock. But a network
+that starts at random does not find a function with a dozen swings a code in the time there is. What
 follows writes it into a few of the weights, from hinges alone: n is rounded by a staircase, and
 multiplied with the position into a triangle wave of the right frequency and phase. Everything else
 is trained around it.
 
 With z the parity of the codes (cos of pi times the index) interpolated between their middles, the
-phase in periods is v = n |z| / 2. The product is 2 |z| + sum over k of relu(|z| - 1 + step(n - k)) / 2,
-and the wave is tri(v) = 1 - 4 v + 8 relu(v - 1/2) - 8 relu(v - 2/2) + …
+phase in periods is v = n |z| / 2. The product is 2 |z| + the sum over k of
+relu(|z| - 1 + step(n - k)) / 2, and the wave is
+tri(v) = 1 - 4 v + 8 relu(v - 1/2) - 8 relu(v - 2/2) + …
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def for_features() -> HifiGan:
 
 
 def compose(vocoder: HifiGan, weight: Tensor, bias: Tensor) -> HifiGan:
-    """The vocoder with a linear map in front of its first convolution, so that it takes hidden states."""
+    """The vocoder with a linear map in front of its first convolution: it takes hidden states."""
     result = HifiGan(CONFIG)
     state = vocoder.state_dict()
     first = state["conv_pre.weight"]
