@@ -205,8 +205,15 @@ def write_pth(folder: Path) -> None:
 
     convert(folder, folder / "model.pth")
     (folder / "model.safetensors").unlink()
-    # Ids come ready-made: a vocabulary is only there to be opened.
-    words = {"[STOP]": 0, "[UNK]": 1, "[SPACE]": 2}
+    # Ids come ready-made: a vocabulary is only there to be opened, and for its size and marks.
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_args"]
+    marks = {
+        config["gpt_stop_text_token"]: "[STOP]",
+        1: "[UNK]",
+        2: "[SPACE]",
+        config["gpt_start_text_token"]: "[START]",
+    }
+    words = {marks.get(i, f"<{i}>"): i for i in range(config["gpt_number_text_tokens"])}
     bpe = {"type": "BPE", "vocab": words, "merges": [], "unk_token": "[UNK]"}
     tokenizer = {"version": "1.0", "added_tokens": [], "model": bpe}
     (folder / "vocab.json").write_text(json.dumps(tokenizer), encoding="utf-8")

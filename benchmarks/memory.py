@@ -87,9 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options += ["--quick"] if args.quick else []
             subprocess.run([sys.executable, "-m", "benchmarks.memory", *options], check=True)
             found = json.loads(target.read_text(encoding="utf-8"))
-            if turn == "first":
-                figures = {"first_load_peak_gb": found["peak_gb"]}
-            figures = found | figures
+            figures |= {"first_load_peak_gb": found["peak_gb"]} if turn == "first" else found
     return figures | {"model": args.model}
 
 

@@ -15,6 +15,7 @@ _SIZES = (2048, 1024, 512, 256)
 _MEL_SIZE, _MELS = 1024, 80
 # Up to here the locked periods make the waveform itself predictable.
 _PHASE_SIZE, _PHASE_HZ = 1024, 1500
+_FRAME, _FIRST_LAG, _LAGS = 960, 60, 370
 
 
 class VocoderLoss:
@@ -22,12 +23,30 @@ class VocoderLoss:
 
     def __init__(self) -> None:
         self._windows = {size: torch.hann_window(size) for size in _SIZES}
+        self._frame_window = torch.hann_window(_FRAME)
         self._mel = mel_filters(_MEL_SIZE // 2 + 1, _MELS, _RATE, 11_000.0, area=True)
 
     def _spectrum(self, samples: Tensor, size: int) -> Tensor:
         return torch.stft(
             samples, size, size // 4, window=self._windows[size], center=False, return_complex=True
         )
+
+    def _correlation(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Autocorrelation of frames of 40 ms over the lags of a voice, and the frames' energy."""
+        frames = samples.unfold(1, _FRAME, _FRAME // 4)
+        frames = (frames - frames.mean(-1, keepdim=True)) * self._frame_window
+        spectrum = torch.fft.rfft(frames, 2048)
+        power = spectrum.real.square() + spectrum.imag.square()
+        correlation = torch.fft.irfft(power)[..., :_LAGS]
+        energy = correlation[..., :1]
+        return correlation[..., _FIRST_LAG:] / (energy + 1e-3), energy
+
+    def _periodicity(self, made: Tensor, true: Tensor) -> Tensor:
+        """How far voiced sounds are from periodic, and unvoiced ones from aperiodic."""
+        a, _ = self._correlation(made)
+        b, energy = self._correlation(true)
+        heard = (energy > 1e-3 * energy.amax(1, keepdim=True)).float()
+        return ((a - b).abs() * heard).sum() / (heard.sum() * a.shape[-1] + 1)
 
     def __call__(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
         """Compares (batch, samples) at 24 kHz."""
@@ -54,6 +73,7 @@ class VocoderLoss:
                 scale = bm[:, :bins].square().sum().sqrt()
                 phase = difference.abs().square().sum().sqrt() / scale
         return {
+            "periodicity": self._periodicity(made, true) * 20.0,
             "convergence": convergence / len(_SIZES),
             "log": logarithm / len(_SIZES) * 1.0,
             "mel": mel * 1.0,
