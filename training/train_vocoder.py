@@ -155,7 +155,7 @@ def generate(vocoder: HifiGan, x: Tensor, speaker: Tensor) -> Tensor:
 
 
 def crop_batch(
-    vocoder: HifiGan, inputs: list[Tensor], waves: list[Tensor], rng: random.Random
+    vocoder: HifiGan, inputs: list[Tensor], waves: list[Tensor], rng: random.Random, edge: str
 ) -> tuple[Tensor, Tensor]:
     """Random crops of interpolated inputs and of the speech they belong to."""
     xs, ys = [], []
@@ -163,10 +163,13 @@ def crop_batch(
         x = vocoder.features(rows)
         frames = min(x.shape[1], len(wave) // 256)
         if frames < _CROP:
-            x = F.pad(x[:, :frames], (0, _CROP - frames), mode="replicate")
-            wave = F.pad(wave[: frames * 256], (0, (_CROP - frames) * 256))
+            # Short ones are filled up in front with what they begin with: silence.
+            x = F.pad(x[:, :frames], (_CROP - frames, 0), mode="replicate")
+            wave = F.pad(wave[: frames * 256], ((_CROP - frames) * 256, 0))
             frames = _CROP
-        start = rng.randrange(frames - _CROP + 1)
+        # At its own ends an utterance has no context, neither here nor when it is spoken.
+        last = frames - _CROP
+        start = {"start": 0, "end": last}.get(edge, rng.randrange(last + 1))
         xs.append(x[:, start : start + _CROP])
         ys.append(wave[start * 256 : (start + _CROP) * 256])
     return torch.stack(xs), torch.stack(ys)
@@ -278,12 +281,14 @@ def main() -> None:
             drawn = source.draw(_ROWS)
             chosen = [i for i, _ in drawn]
             inputs = [seen_features(speech, i, h, readout) for i, h in drawn]
-        x, y = crop_batch(vocoder, inputs, [waves(i) for i in chosen], rng)
+        edge = rng.choice(("", "", "start", "end"))
+        x, y = crop_batch(vocoder, inputs, [waves(i) for i in chosen], rng, edge)
         speaker = torch.stack(
             [speakers[speech.items[i].voice, rng.randrange(speakers.shape[1])] for i in chosen]
         )
         made = generate(vocoder, x, speaker)
-        middle = slice(_MARGIN * 256, -_MARGIN * 256)
+        first, last = (edge != "start") * _MARGIN, _CROP - (edge != "end") * _MARGIN
+        middle = slice(first * 256, last * 256)
         parts = measure(made.float()[:, middle], y[:, middle])
         loss = sum(parts.values())
         optimizer.zero_grad(set_to_none=True)
