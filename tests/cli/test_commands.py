@@ -173,11 +173,16 @@ def test_the_largest_difference() -> None:
 def test_the_life_of_a_voice(
     run: Run, engine: FakeEngine, home: Path, recording: Path, tmp_path: Path
 ) -> None:
-    assert "No voices yet" in run("voices", "list").err
+    def kept() -> list[str]:
+        """What `voices list` says of the library, the voices that come with the package aside."""
+        lines = run("voices", "list").out.splitlines()
+        return " ".join(line for line in lines if " bundled " not in line).split()
+
+    assert kept() == []
     added = run("voices", "add", "anna", recording, "-l", "de")
     assert added.code == 0, added.err
     assert Path(added.out.strip()) == home / "voices" / "anna.safetensors"
-    assert run("voices", "list").out.split() == ["anna", "library", "de"]
+    assert kept() == ["anna", "library", "de"]
     assert run("voices", "add", "anna", recording).code == 3
     assert run("voices", "add", "anna", recording, "-l", "de", "--overwrite").code == 0
     exported = run("voices", "export", "anna", tmp_path)
@@ -186,7 +191,7 @@ def test_the_life_of_a_voice(
     imported = run("voices", "import", tmp_path / "anna.safetensors", "--name", "twin")
     assert imported.out.strip() == "twin"
     assert run("voices", "remove", "anna").code == 0
-    assert run("voices", "list").out.split() == ["twin", "library", "de"]
+    assert kept() == ["twin", "library", "de"]
     assert run("speak", "Hello.", "-v", "twin", "-o", tmp_path / "o.wav").code == 0
     assert load_voice(home / "voices" / "twin.safetensors").voice.name == "twin"
 
