@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from livekit_xtts.engine.ends import StopBias
+    from livekit_xtts.engine.length import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Prepared:
         seed: The seed, drawn where the request has none.
         budget: Steps at most, the one that draws the stop code included.
         stop_bias: Push towards the stop code, None for none.
+        reading: How the text is expected to be read; None for ready-made ids.
     """
 
     ids: tuple[int, ...]
@@ -51,6 +53,7 @@ class Prepared:
     seed: int
     budget: int
     stop_bias: StopBias | None = None
+    reading: Reading | None = None
 
 
 @dataclass(slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from livekit_xtts.speech import CODE_SECONDS
 
 CHARACTERS_PER_SECOND = {
@@ -16,6 +19,39 @@ PAUSES_SECONDS = 0.35
 
 SECONDS_PER_ID = 0.2
 """Where there are only ids: about three characters each."""
+
+_MARK = re.compile(r"[.,;:!?…—–]+[\"')\]»”’]*(?=\s)|(?<=\s)[-—–]+(?=\s)|[，、。！？；：।؟،؛]|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a text is expected to be read.
+
+    Attributes:
+        seconds: Length of the speech at speed 1.
+        marks: Marks inside the text at which a reader may pause.
+        settled: Share of the text before the last of them; 0 without any.
+    """
+
+    seconds: float
+    marks: int = 0
+    settled: float = 0.0
+
+
+def reading(text: str, language: str) -> Reading:
+    """How a text is expected to be read.
+
+    Args:
+        text: As it was written or as normalised.
+        language: A language of the model.
+    """
+    text = text.strip()
+    inner = [match.end() for match in _MARK.finditer(text) if match.end() < len(text)]
+    return Reading(
+        expected_codes(text, language) * CODE_SECONDS,
+        len(inner),
+        inner[-1] / len(text) if inner else 0.0,
+    )
 
 
 def expected_codes(text: str, language: str) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.job import Job, Prepared
-from livekit_xtts.engine.length import expected_codes, expected_codes_of_ids
+from livekit_xtts.engine.length import expected_codes_of_ids, reading
 from livekit_xtts.speech import (
+    CODE_SECONDS,
     MAX_TEXT_IDS,
     EngineInfo,
     InvalidRequestError,
@@ -78,10 +79,8 @@ class Preparer:
         """
         request = job.request
         ids = self._ids(request)
-        if request.ids is None:
-            expected = expected_codes(request.text, request.language)
-        else:
-            expected = expected_codes_of_ids(len(ids))
+        known = reading(request.text, request.language) if request.ids is None else None
+        expected = known.seconds / CODE_SECONDS if known else expected_codes_of_ids(len(ids))
         limits = [self._positions, request.max_codes, self._ends.limit(expected)]
         if not self._trained and request.ids is None:
             limits.append(round(expected))
@@ -92,6 +91,7 @@ class Preparer:
             seed=secrets.randbits(63) if request.seed is None else request.seed,
             budget=min(limit for limit in limits if limit),
             stop_bias=self._ends.bias(expected),
+            reading=known,
         )
 
     def _ids(self, request: SpeechRequest) -> tuple[int, ...]:

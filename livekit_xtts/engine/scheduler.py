@@ -14,30 +14,22 @@ same in any company.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from livekit_xtts.engine.agenda import Agenda, Work
 from livekit_xtts.engine.ends import Ending, Ends
 from livekit_xtts.engine.job import Job, Prepared
-from livekit_xtts.engine.policy import Policy, can_step
+from livekit_xtts.engine.policy import Policy
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import NOT_FINITE
 from livekit_xtts.engine.schedule import ChunkSchedule
 from livekit_xtts.engine.step import HostCopy, Rows, Stepper
 from livekit_xtts.engine.windows import Vocoder, WindowLane
 from livekit_xtts.speech import SAMPLE_RATE, EngineClosedError, EngineFailedError, SpeechError
-
-
-class Work(enum.Enum):
-    """The pieces of work that a tick can do."""
-
-    PIECE = enum.auto()
-    WINDOW = enum.auto()
-    STEP = enum.auto()
 
 
 @dataclass(slots=True)
@@ -107,8 +99,9 @@ class Scheduler:
         self._flights: deque[tuple[tuple[Job, ...], HostCopy]] = deque()
         self._cuts: dict[float, tuple[int, ...]] = {}
         self._cancelled: deque[Job] = deque()
-        self._last: Work | None = None
+        self._pieces = 0  # Of prompts, since the last step.
         self._policy = Policy(schedule, slots)
+        self._agenda = Agenda(self._policy, self._lane.due)
 
     # ---- what others call -----------------------------------------------------------------
 
@@ -151,12 +144,13 @@ class Scheduler:
             else:
                 return bool(self._cancelled)
             return True
-        self._last = work
         if work is Work.PIECE:
+            self._pieces += 1
             self._fill(job)
         elif work is Work.WINDOW:
             self._decode(job)
         else:
+            self._pieces = 0
             self._step(job)
         self._deliver(wait=False)
         return True
@@ -177,7 +171,7 @@ class Scheduler:
                 job.prepared = self._prepare(job)
                 job.voice = self._prompts.voice(job.prepared.voice)
                 job.plan = self._vocoder.plan(job.request.speed)
-                job.ending = Ending(self._ends)
+                job.ending = Ending(self._ends, job.prepared.reading, job.request.speed)
                 job.progress.cuts = self._cuts_of(job)
                 progress = job.progress
                 progress.slot = self._free.pop()
@@ -190,6 +184,7 @@ class Scheduler:
                     job.prepared.stop_bias,
                 )
                 progress.prompt = self._prompts.begin(job)
+                self._note(job)
             except Exception as error:
                 self._fail(job, error, "preparing the request")
 
@@ -220,6 +215,7 @@ class Scheduler:
         for jobs in (self._waiting, self._filling, self._speaking, self._draining):
             if job in jobs:
                 jobs.remove(job)
+        self._agenda.drop(job)
         job.progress.finished = True
         job.progress.embeddings = job.progress.tail = None
         self._give_back(job)
@@ -232,30 +228,16 @@ class Scheduler:
     # ---- choosing -------------------------------------------------------------------------
 
     def _choose(self) -> tuple[Work, Job | None]:
-        now = self._clock()
-        best: Job | None = None
-        best_key: tuple[int, float] = (9, 0.0)
-        best_work = Work.STEP
-        for jobs in (self._filling, self._speaking, self._draining):
-            for job in jobs:
-                work = self._next(job)
-                if work is None:
-                    continue
-                key = self._policy.urgency(job, now, len(self._speaking))
-                if key < best_key:
-                    best, best_key, best_work = job, key, work
-        if self._filling and self._last is Work.STEP and best_work is not Work.PIECE:
-            # However many listeners are in need, a new one's prompt gets a piece between steps.
-            return Work.PIECE, self._filling[0]
-        return best_work, best
+        work, job, in_need = self._agenda.choose(self._clock())
+        if self._filling and work is not Work.PIECE:
+            # However many listeners are in need, new ones' prompts get their share between steps.
+            share = self._policy.prompt_s(len(self._speaking), in_need)
+            if not self._pieces or (self._pieces + 1) * self._schedule.times.piece_s <= share:
+                return Work.PIECE, self._filling[0]
+        return work, job
 
-    def _next(self, job: Job) -> Work | None:
-        progress = job.progress
-        if progress.filled < progress.prompt:
-            return Work.PIECE
-        if self._lane.due(job) is not None:
-            return Work.WINDOW
-        return Work.STEP if can_step(job) else None
+    def _note(self, job: Job) -> None:
+        self._agenda.note(job, len(self._speaking))
 
     # ---- working --------------------------------------------------------------------------
 
@@ -274,6 +256,7 @@ class Scheduler:
         progress.launched = 1
         self._filling.remove(job)
         self._speaking.append(job)
+        self._note(job)
         self._catch_up()
 
     def _step(self, job: Job) -> None:
@@ -291,7 +274,10 @@ class Scheduler:
             self._failed_step(jobs, error)
             return
         for row in jobs:
-            row.progress.launched += 1
+            progress = row.progress
+            progress.launched += 1
+            if progress.launched == row.prepared.budget:  # type: ignore[union-attr]
+                self._note(row)
         self.counters.steps += 1
         self.counters.rows += len(jobs)
         self._catch_up()
@@ -315,13 +301,22 @@ class Scheduler:
         except Exception as error:
             self._failed_step(jobs, error)
             return
+        stop, note, rows = self._stepper.sampler.stop_code, self._agenda.note, len(self._speaking)
         for job, code in zip(jobs, codes, strict=True):
-            if job.progress.finished:
+            progress = job.progress
+            if progress.finished:
                 continue
-            try:
-                self._take(job, code)
-            except Exception as error:
-                self._fail(job, error, "ending the request's codes")
+            if 0 <= code != stop and progress.latents + 1 < job.prepared.budget:  # type: ignore[union-attr]
+                progress.latents += 1
+                progress.codes.append(code)
+            else:
+                try:
+                    self._take(job, code)
+                except Exception as error:
+                    self._fail(job, error, "ending the request's codes")
+                    continue
+            if not job.done:
+                note(job, rows)
 
     def _take(self, job: Job, code: int) -> None:
         progress, prepared = job.progress, job.prepared
@@ -350,17 +345,14 @@ class Scheduler:
     def _decode(self, job: Job) -> None:
         jobs = [job]
         if self._window_batch > 1:
-            now = self._clock()
-            others = [
-                other
-                for other in (*self._speaking, *self._draining)
-                if other is not job and self._lane.due(other) is not None
-            ]
-            others.sort(key=lambda other: self._policy.urgency(other, now, len(self._speaking)))
-            jobs += others[: self._window_batch - 1]
+            others = self._agenda.windows(self._clock())
+            jobs += [other for other in others if other is not job][: self._window_batch - 1]
         self.counters.windows += len(jobs)
         for failed, error in self._lane.run(jobs):
             self._fail(failed, error, "decoding")
+        for decoded in jobs:
+            if not decoded.done:
+                self._note(decoded)
 
     def _deliver(self, wait: bool) -> None:
         for due, audio in self._lane.collect(wait):
@@ -382,9 +374,12 @@ class Scheduler:
             if over:
                 job.finish()
                 self._forget(job)
+            else:
+                self._note(job)
 
     def _holds(self, job: Job, samples: int) -> bool:
         if not job.starting or not job.request.streaming:
             return False
         lead = (job.held + samples) / SAMPLE_RATE
-        return self._policy.hold(job, lead, len(self.jobs) - len(self._waiting), self._clock())
+        streams = self.taken + len(self._draining)
+        return self._policy.hold(job, lead, streams, self._clock())

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livekit_xtts.engine.ends import FRAME, Ending, Ends
-from livekit_xtts.engine.length import CHARACTERS_PER_SECOND, expected_codes, expected_codes_of_ids
+from livekit_xtts.engine.length import (
+    CHARACTERS_PER_SECOND,
+    expected_codes,
+    expected_codes_of_ids,
+    reading,
+)
 from livekit_xtts.speech import CODE_SECONDS, LANGUAGES, SAMPLE_RATE
 
 SECOND = SAMPLE_RATE
@@ -25,9 +30,16 @@ def silence(seconds: float, level: float = 0.001) -> Any:
     return speech(seconds, level)
 
 
-def run(audio: Any, sizes: list[int], ends: Ends, capped: bool = False) -> tuple[Any, int]:
+def run(
+    audio: Any,
+    sizes: list[int],
+    ends: Ends,
+    capped: bool = False,
+    text: str | None = None,
+    speed: float = 1.0,
+) -> tuple[Any, int]:
     """Feed audio in pieces; what came out, and how many pieces were taken."""
-    ending = Ending(ends)
+    ending = Ending(ends, reading(text, "en") if text else None, speed)
     out, position, pieces = [], 0, 0
     while True:
         size = sizes[pieces % len(sizes)]
@@ -125,3 +137,63 @@ def test_budget_and_bias_leave_room() -> None:
     assert limit is not None and 2.0 < limit * CODE_SECONDS < 4.5
     bias = ends.bias(expected)
     assert bias is not None and bias.expected > expected
+
+
+@pytest.mark.parametrize("size", [FRAME, 1000, 5000, 100_000])
+def test_a_text_that_is_said_again_after_a_silence_is_said_once(size: int) -> None:
+    audio = np.concatenate((speech(0.6), silence(0.5), speech(0.6), silence(0.4)))
+    out, _ = run(audio, [size], Ends(), text="Thank you.")
+    assert abs(len(out) - round(0.8 * SECOND)) <= 2 * FRAME
+    assert abs(out[-1]) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        # A pause at the comma, however long a person would make it.
+        ("Well, I think so.", (0.4, 0.6, 0.8)),
+        ("Yes, yes, of course.", (0.3, 0.5, 0.3, 0.5, 0.6)),
+        # Too little has been heard for the text to be over.
+        ("Tomorrow morning then.", (0.2, 0.5, 1.0)),
+        (
+            "A longer text without any mark that somebody reads slowly and with a rest",
+            (2.4, 0.38, 2),
+        ),
+    ],
+)
+def test_a_pause_inside_a_text_is_no_end(text: str, parts: tuple[float, ...]) -> None:
+    sounds = [(silence if index % 2 else speech)(s) for index, s in enumerate(parts)]
+    audio = np.concatenate(sounds)
+    out, _ = run(audio, [3000], Ends(), text=text)
+    assert np.array_equal(out, audio)
+
+
+def test_a_mark_without_its_pause_makes_the_silence_longer_that_ends_a_text() -> None:
+    ends, text = Ends(), reading("Well, I think so.", "en")
+    assert ends.over_s(text, 1.2, 1, 1.0) == pytest.approx(ends.gap_s)
+    assert ends.over_s(text, 1.2, 0, 1.0) == pytest.approx(2 * ends.gap_s)
+    assert ends.over_s(text, 0.3, 1, 1.0) == ends.run_on_s
+    assert ends.over_s(None, 9.0, 0, 1.0) == ends.run_on_s
+
+
+def test_a_faster_speech_is_over_sooner() -> None:
+    ends, text = Ends(), reading("See you later.", "en")
+    assert ends.over_s(text, 0.25, 0, 1.0) == ends.run_on_s
+    assert ends.over_s(text, 0.25, 0, 2.0) == ends.gap_s
+
+
+def test_a_blip_in_the_silence_is_silence() -> None:
+    audio = np.concatenate((speech(0.6), silence(0.3), speech(0.02, 0.012), silence(0.1)))
+    out, _ = run(audio, [5000], Ends())
+    assert abs(len(out) - round(0.8 * SECOND)) <= FRAME
+    louder = np.concatenate((speech(0.6), silence(0.3), speech(0.02, 0.1), silence(0.1)))
+    out, _ = run(louder, [5000], Ends())
+    assert np.array_equal(out, louder), "a sound as loud as a consonant stays"
+
+
+def test_marks_are_those_that_a_reader_pauses_at() -> None:
+    assert reading("It costs 3.50, all in all", "en").marks == 1
+    assert reading("No.", "en").marks == 0
+    assert reading('"Yes," she said.', "en").marks == 1
+    assert reading("好的，没问题。", "zh-cn").marks == 1
+    assert reading("Yes, no.", "en").settled == pytest.approx(0.5)
