@@ -17,6 +17,10 @@ HOLD_SECONDS = 0.7
 LOOK_AHEAD = 8
 """Chunks played through in advance to see whether a listener would run dry."""
 
+PROMPT_SHARE = (1.0, 0.25)
+"""Prompts get at least this part of a step's time between two steps, while requests wait for them:
+where all listeners have enough ahead, and where one is about to run dry. At least one piece."""
+
 SUSTAINED = 0.95
 """Part of the time that the streams' work may take up."""
 
@@ -64,26 +68,34 @@ class Policy:
 
     def __init__(self, schedule: ChunkSchedule, slots: int) -> None:
         self._times = schedule.times
-        self._most = schedule.profile.most
         # Work once begun is not interrupted: a listener is in need this long before silence.
         times = self._times
-        self._reserve = 2.0 * max(times.piece_s, times.step(slots), times.window(self._most))
+        self._window_s = times.window(schedule.profile.most)
+        self._reserve = 2.0 * max(times.piece_s, times.step(slots), self._window_s)
 
-    def urgency(self, job: Job, now: float, rows: int) -> tuple[int, float]:
-        """Sorts jobs: in need, without audio yet, the others; the most urgent first.
+    def latest(self, job: Job, rows: int) -> float:
+        """When the job's next work must begin, at the latest, for its listener not to run dry.
 
         Args:
-            job: Any job.
-            now: The clock.
+            job: Has sent audio.
             rows: Rows of a step.
         """
-        if job.starting:
-            return 1, job.submitted_at
         progress = job.progress
         steps = 0 if progress.finished else max(0, next_cut(job) - progress.latents)
-        work = steps * self._times.step(rows) + self._times.window(self._most)
-        slack = job.runs_dry_at() - now - work
-        return (0 if slack < self._reserve else 2), slack
+        return job.runs_dry_at() - steps * self._times.step(rows) - self._window_s
+
+    def in_need(self, latest: float, now: float) -> bool:
+        """Whether a listener whose work must begin at `latest` comes before all others."""
+        return latest - now < self._reserve
+
+    def prompt_s(self, rows: int, in_need: bool) -> float:
+        """Seconds that prompts may take between two steps before other work.
+
+        Args:
+            rows: Rows of a step.
+            in_need: Whether a listener is about to run dry.
+        """
+        return PROMPT_SHARE[in_need] * self._times.step(rows)
 
     def company(self, job: Job, speaking: Sequence[Job], now: float) -> list[Job]:
         """The rows of the next step: all, or only those in need while a listener is in need.
@@ -96,7 +108,7 @@ class Policy:
         rows = [other for other in speaking if can_step(other)]
         if 4 * self._times.row_s * len(rows) < self._times.step_s:
             return rows  # Where a row costs next to nothing, all go along.
-        if self.urgency(job, now, len(rows))[0] == 2:
+        if not job.starting and not self.in_need(self.latest(job, len(rows)), now):
             return rows
         return [
             row

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from livekit_xtts.engine.agenda import Work
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.schedule import StepTimes
-from livekit_xtts.engine.scheduler import Work
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     EngineClosedError,
@@ -263,7 +263,14 @@ def test_voices_used_least_recently_leave() -> None:
 
 def test_a_long_prompt_comes_between_the_steps_of_live_streams() -> None:
     """While listeners are in need, a new prompt takes one piece between two steps, not all."""
-    rig = Rig(slots=4, times=replace(TIMES, step_s=10.0))
+    pieces = between_steps(replace(TIMES, step_s=10.0, piece_s=3.0))
+    assert "pp" not in pieces
+    assert pieces.count("s") >= 9
+
+
+def between_steps(times: StepTimes) -> str:
+    """What is done while a listener is in need and a long prompt waits: p pieces and s steps."""
+    rig = Rig(slots=4, times=times)
     rig.runner.endless = True
     _, live = rig.submit(request(1, max_codes=90))
     while not live.chunks:
@@ -273,9 +280,13 @@ def test_a_long_prompt_comes_between_the_steps_of_live_streams() -> None:
     rig.submit(request(2, ids=tuple(range(1, 41)), max_codes=2))
     while log.count("piece") < 10:
         rig.scheduler.tick()
-    pieces = "".join("p" if entry == "piece" else "s" for entry in log)
-    assert "pp" not in pieces
-    assert pieces.count("s") >= 9
+    return "".join("p" if entry == "piece" else "s" for entry in log)
+
+
+def test_prompts_get_a_quarter_of_a_steps_time_while_listeners_are_in_need() -> None:
+    """Where a piece costs little beside a step, several come between two steps."""
+    pieces = between_steps(replace(TIMES, step_s=10.0, piece_s=0.8)).split("s")
+    assert {len(between) for between in pieces[1:-1]} == {3}
 
 
 def test_the_stream_with_the_least_audio_ahead_goes_first() -> None:
@@ -290,15 +301,20 @@ def test_the_stream_with_the_least_audio_ahead_goes_first() -> None:
         job.first_audio_at = now
         job.progress.cuts = (200,)
 
+    def ahead(first: int, second: int) -> None:
+        for job, sent in ((a, first), (b, second)):
+            job.sent = sent
+            rig.scheduler._note(job)
+
     def company(job: Any) -> Any:
         return rig.scheduler._policy.company(job, rig.scheduler._speaking, rig.clock())
 
-    a.sent, b.sent = 10 * SAMPLE_RATE, SAMPLE_RATE // 100
+    ahead(10 * SAMPLE_RATE, SAMPLE_RATE // 100)
     assert rig.scheduler._choose() == (Work.STEP, b)
     assert company(b) == [b], "the comfortable row does not slow the one in need"
-    a.sent, b.sent = SAMPLE_RATE // 100, 10 * SAMPLE_RATE
+    ahead(SAMPLE_RATE // 100, 10 * SAMPLE_RATE)
     assert rig.scheduler._choose() == (Work.STEP, a)
-    a.sent = b.sent
+    ahead(b.sent, b.sent)
     assert sorted(map(id, company(a))) == sorted(map(id, (a, b)))
 
 
