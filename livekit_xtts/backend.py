@@ -122,6 +122,7 @@ class Backend:
             speed=options.speed,
             segments=segments,
             pronunciations=options.pronunciations,
+            even_level=options.even_level,
         )
 
     def stats(self) -> dict[str, Any]:

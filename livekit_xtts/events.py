@@ -49,6 +49,7 @@ class SpeakOptions:
         speed: Above 1 is faster.
         segments: How the text is cut; None for the package's own way.
         pronunciations: How words are to be said; the transcript keeps what was written.
+        even_level: Even out segments that come out louder or softer than those before.
     """
 
     voice: Voice | None = None
@@ -58,6 +59,7 @@ class SpeakOptions:
     speed: float = 1.0
     segments: Segments | None = field(default=None, compare=False)
     pronunciations: Pronunciations | None = None
+    even_level: bool = True
 
     def request(self, text: str, *, streaming: bool = True) -> SpeechRequest:
         """The engine's request for one segment."""

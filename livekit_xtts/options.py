@@ -85,6 +85,7 @@ class TTSOptions:
         pronunciations: See `TTS`.
         text_pacing: See `TTS`.
         buffer_s: See `TTS`.
+        even_level: See `TTS`.
     """
 
     voice: VoiceSource | None = None
@@ -97,6 +98,7 @@ class TTSOptions:
     pronunciations: Pronunciations | None = None
     text_pacing: TextPacing = False
     buffer_s: float = 15.0
+    even_level: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the value and its range."""
@@ -162,6 +164,7 @@ class TTSOptions:
             "streaming": self.streaming,
             "text_pacing": bool(self.text_pacing),
             "buffer_s": self.buffer_s,
+            "even_level": self.even_level,
         }
 
 

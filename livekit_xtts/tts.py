@@ -69,6 +69,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         pronunciations: Spoken | None = None,
         text_pacing: TextPacing = False,
         buffer_s: float = 15.0,
+        even_level: bool = True,
         cache: SpeechCache | bool = True,
         cache_dir: NotGivenOr[str | Path | None] = NOT_GIVEN,
     ) -> None:
@@ -113,6 +114,8 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
                 False: `buffer_s` alone is the bound.
             buffer_s (float, optional): `stream()` starts no further segment while the listener has
                 this many seconds ahead. Defaults to 15.
+            even_level (bool, optional): Even out sentences that come out clearly louder or softer
+                than those before them. Defaults to True.
             cache (SpeechCache | bool, optional): Where spoken segments are kept for reuse; False
                 keeps none. Defaults to True: the process's shared memory cache.
             cache_dir (str | Path, optional): Keeps them on disk too, without text. Defaults to
@@ -139,6 +142,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             tokenizer=tokenizer,
             text_pacing=text_pacing,
             buffer_s=buffer_s,
+            even_level=even_level,
         ).updated(
             temperature=temperature,
             top_k=top_k,
@@ -201,6 +205,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         pronunciations: NotGivenOr[Spoken | None] = NOT_GIVEN,
         text_pacing: NotGivenOr[TextPacing] = NOT_GIVEN,
         buffer_s: NotGivenOr[float] = NOT_GIVEN,
+        even_level: NotGivenOr[bool] = NOT_GIVEN,
     ) -> None:
         """Change settings for the streams made from now on; those in flight keep theirs.
 
@@ -219,6 +224,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             pronunciations (optional): See there.
             text_pacing (optional): See there.
             buffer_s (optional): See there.
+            even_level (optional): See there.
 
         Raises:
             InvalidRequestError: A value is out of range; nothing has changed then.
@@ -238,6 +244,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             pronunciations=pronunciations,
             text_pacing=text_pacing,
             buffer_s=buffer_s,
+            even_level=even_level,
         )
         if is_given(voice):
             self._backend.resolve_ahead(voice)

@@ -19,6 +19,7 @@ from livekit_xtts.events import (
     TextStream,
     WordsComing,
 )
+from livekit_xtts.levels import LEAST_S, Leveller
 from livekit_xtts.log import logger
 from livekit_xtts.pacing import Pacing, Playout, SpeechStats, held_back_s, rate_meter
 from livekit_xtts.parts import Part, native_segments, speech_events
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 
 LONG_WHOLE_TEXT = 50
 """From so many characters a segment that is made whole may take its audio's length longer."""
+
+LEVEL_KNOWN_S = 2 * LEAST_S
+LEVEL_LEAD_S = 0.5
+"""A later segment begins when so much of it is there to tell its level by, or the listener's lead
+is down to this."""
 
 _RETRY_S = (0.05, 0.1, 0.2, 0.4)
 
@@ -62,6 +68,7 @@ class Utterance:
         self._meter = rate_meter(self._engine)
         self._loop = asyncio.get_running_loop()
         self._playout = Playout(self._clock, pacing.played)
+        self._leveller = Leveller() if self._options.even_level else None
         self._changed = asyncio.Event()
         self._parts: list[Part] = []
         self._next = 0
@@ -226,9 +233,13 @@ class Utterance:
                 yield self._hand_on(silence(previous.segment.pause_s), part)
             start_s = self._position / SAMPLE_RATE
             yield SegmentStarted(part.index, part.segment.text, start_s)
+            if self._leveller is not None:
+                self._leveller.begin()
             while True:
                 while part.pieces:
                     audio = part.take()
+                    if self._leveller is not None:
+                        audio = self._leveller.even(audio, part.pieces)
                     now_s, size_s = self._position / SAMPLE_RATE, audio.size / SAMPLE_RATE
                     if words := part.words_before(start_s, now_s, now_s + size_s):
                         yield WordsComing(words)
@@ -269,10 +280,22 @@ class Utterance:
                 rest = [part] if self._position else later
                 needed = self._held_back_s(rest)
                 if sum(other.ready_s for other in rest) >= needed:
-                    break
-                self._hold(needed)
+                    if not self._level_unknown(part):
+                        break
+                else:
+                    self._hold(needed)
             await self._change(next((other for other in later if not other.ended), part))
         self._holding = False
+
+    def _level_unknown(self, part: Part) -> bool:
+        """Whether a segment's level is not known yet, and the listener has time to wait for it."""
+        if self._leveller is None or not self._position or part.ended:
+            return False
+        spare_s = self._playout.lead_s - LEVEL_LEAD_S
+        if part.ready_s >= LEVEL_KNOWN_S or spare_s <= 0:
+            return False
+        self._loop.call_later(spare_s, self._changed.set)
+        return True
 
     def _held_back_s(self, rest: list[Part]) -> float:
         return held_back_s(
