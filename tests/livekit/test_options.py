@@ -43,7 +43,8 @@ from tests.livekit.helpers import ONCE, Watched, samples, spoken
 ARGUMENTS = [
     *("voice", "language", "model", "device", "precision", "engine", "sample_rate", "streaming"),
     *("temperature", "top_k", "top_p", "repetition_penalty", "do_sample", "speed", "seed"),
-    *("tokenizer", "pronunciations", "text_pacing", "buffer_s", "cache", "cache_dir"),
+    *("tokenizer", "pronunciations", "text_pacing", "buffer_s"),
+    *("even_level", "cache", "cache_dir"),
 ]
 
 
