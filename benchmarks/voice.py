@@ -15,7 +15,8 @@ run of this voice, before any run on the held-out set:
 - stopped_by_itself: the stop code came, and no more than 0.25 s of sound follow the time-aligned
   end of the text.
 - duration_within_20pct: from first to last sound, against espeak-ng's.
-- right_voice: the voice whose pitch and cepstral statistics are nearest is the one cloned.
+- right_voice: the voice whose pitch and cepstral statistics are nearest is the one cloned. The
+  model's own speaker embedding is beside it, and decides nothing: right_voice_by_embedding.
 - gross_f0_error, voicing_equal: frame by frame after time alignment with espeak-ng's reading.
 
 The engine runs with its clean-up of ends switched off: what is judged is what the model does.
@@ -49,6 +50,8 @@ from benchmarks.voice_measures import (
 from benchmarks.voice_recognise import ClosedSet, Phonemes
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.model.checkpoint import load_model
+from livekit_xtts.model.xtts import XttsModel
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     ReferenceAudio,
@@ -190,6 +193,33 @@ def nearest_voice(references: list[list[Track]], ours: list[Track]) -> list[int]
     return found
 
 
+def by_embedding(
+    model: XttsModel, voices: Sequence[Voice], heard: Sequence[Array]
+) -> tuple[list[int], Array]:
+    """What the model's own speaker encoder says of speech.
+
+    Args:
+        model: Whose encoder it is.
+        voices: That it may be.
+        heard: Samples at 16 kHz.
+
+    Returns:
+        The likeliest voice of each, and the cosines with all of them, (heard, voices).
+    """
+    known = np.stack([voice.speaker_embedding for voice in voices]).astype(np.float64)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    cosines = []
+    with torch.inference_mode():
+        for samples in heard:
+            # The encoder refuses what is shorter than a third of a second.
+            padded = np.pad(samples, (0, max(0, RATE // 2 - len(samples))))
+            found = model.speaker_embedding(torch.from_numpy(padded).float(), RATE)
+            point = found.double().numpy()
+            cosines.append(known @ (point / max(1e-9, float(np.linalg.norm(point)))))
+    table = np.array(cosines)
+    return [int(k) for k in table.argmax(1)], table
+
+
 def draw_picture(path: Path, rows: list[tuple[str, Array, Array]]) -> None:
     """Spectrograms of a few sentences, espeak-ng above and the bundled voice below."""
     import matplotlib
@@ -258,6 +288,8 @@ def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -
     voices = [v for _, v in items]
     right = np.array(nearest_voice(signatures, ours)) == voices
     right_reference = np.array(nearest_voice(signatures, theirs)) == voices
+    told, cosines = by_embedding(load_model(model), speaker.voices, [a for a, _ in made])
+    own = cosines[np.arange(len(voices)), voices]
     if picture is not None:
         shown = [k for k in (3, 10, 12, 20) if k < len(items)]
         draw_picture(picture, [(sentences[k], read[k], made[k][0]) for k in shown])
@@ -278,6 +310,9 @@ def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -
         **prosody,
         "right_voice": float(right.mean()),
         "right_voice_reference": float(right_reference.mean()),
+        "right_voice_by_embedding": float((np.array(told) == voices).mean()),
+        "speaker_similarity": float(own.mean()),
+        "speaker_similarity_other_voices": float((cosines.sum(1) - own).mean() / (count - 1)),
         "real_time_factor_batch_8": elapsed / max(1e-9, sum(len(a) for a, _ in made) / RATE),
         "machine": platform.processor() or platform.machine(),
         "dtype": "fp16 weights, precision auto",
@@ -293,12 +328,15 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="a part of the sentences")
-    parser.add_argument("--picture", type=Path, help="write spectrograms (PNG) here")
+    parser.add_argument(
+        "--picture", type=Path, help="write spectrograms (PNG) here; beside the JSON if not given"
+    )
     parser.add_argument("--model", type=Path, default=_BUNDLED, help="folder of the model")
     parser.add_argument("--texts", type=Path, default=_SENTENCES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     texts = json.loads(options.texts.read_text(encoding="utf-8"))
-    report = run(options.model, options.quick, options.picture, texts)
+    picture = options.picture or (options.json and options.json.with_suffix(".png"))
+    report = run(options.model, options.quick, picture, texts)
     for key, value in report.items():
         print(f"{key:32} {value:.3f}" if isinstance(value, float) else f"{key:32} {value}")
     if options.json:

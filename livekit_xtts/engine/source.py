@@ -28,7 +28,7 @@ BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 RANDOM = ("random-small", "random")
 """Names of seeded random models: a small one, and one of the full size of XTTS-v2."""
 
-_warned = threading.Event()
+_warned, _told = threading.Event(), threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,18 @@ class Loaded:
 
 
 def chosen(source: ModelSource) -> str | Path | XttsModel:
-    """The model that None stands for: the bundled voice, or a small random one with a warning."""
+    """The model that None stands for: the bundled voice, or a small random one with a warning.
+
+    Once a process the log says what else there is.
+    """
     if source is not None:
         return source
     if (BUNDLED / "model.safetensors").is_file():
+        if not _told.is_set():
+            _told.set()
+            logger.info(
+                "speaking with the small bundled voice; `livekit-xtts download` fetches XTTS-v2"
+            )
         return BUNDLED
     if not _warned.is_set():
         _warned.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 
 from benchmarks.voice_measures import analyse
 from benchmarks.voice_recognise import ClosedSet, words_of
+from livekit_xtts.engine import source
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.model.checkpoint import load_model
@@ -98,6 +101,23 @@ def test_a_damaged_folder_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((BUNDLED / "config.json").read_bytes())
     with pytest.raises(ModelError, match="weights are missing"):
         load_model(tmp_path)
+
+
+def test_nothing_configured_is_this_voice_and_the_log_says_once_what_else_there_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source, "_told", threading.Event())
+    with caplog.at_level(logging.INFO, logger=source.__name__):
+        assert source.chosen(None) == source.chosen(None) == BUNDLED
+    assert [r.getMessage() for r in caplog.records if "livekit-xtts download" in r.getMessage()]
+    assert len(caplog.records) == 1
+
+
+def test_two_pairs_of_voices_differ_in_pitch_alone() -> None:
+    settings = [load_voice(path).settings for path in VOICES]
+    variants = [text.split(",")[0] for text in settings]
+    assert len(set(settings)) == len(settings)
+    assert sum(variants.count(variant) == 2 for variant in set(variants)) >= 2
 
 
 def test_it_stops_by_itself(spoken: list[Any]) -> None:
