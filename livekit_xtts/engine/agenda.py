@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from livekit_xtts.engine.job import Job
-from livekit_xtts.engine.policy import Policy, can_step
+from livekit_xtts.engine.policy import Policy, can_step, next_cut
 
 
 class Work(enum.Enum):
@@ -43,6 +43,14 @@ class _Ranks:
         """Forget a job, known or not."""
         if self.of.pop(job, None) is not None and job is self._least:
             self._least = None
+
+    def later(self, jobs: Iterable[Job], seconds: float) -> None:
+        """Add to the ranks of those of the jobs that have one."""
+        of = self.of
+        for job in jobs:
+            if job in of:
+                of[job] += seconds
+        self._least = None
 
     def least(self) -> tuple[Job | None, float]:
         """The job with the least rank; None and infinity where there is none."""
@@ -76,6 +84,7 @@ class Agenda:
             job: Has changed: pieces, codes, windows, audio sent.
             rows: Rows of a step.
         """
+        job.progress.due_at = next_cut(job)
         work = self._next(job)
         if work is None:
             self.drop(job)
@@ -90,6 +99,15 @@ class Agenda:
         else:
             self._starting.drop(job)
             self._started.set(job, self._policy.latest(job, rows))
+
+    def stepped(self, jobs: Sequence[Job], rows: int) -> None:
+        """Jobs have one latent more and the same work before them, less this one step.
+
+        Args:
+            jobs: None of them has come to where its next window is due.
+            rows: Rows of a step.
+        """
+        self._started.later(jobs, self._policy.step_s(rows))
 
     def drop(self, job: Job) -> None:
         """The job has nothing to do, for now or for ever."""

@@ -72,6 +72,7 @@ class Progress:
         stopped: Whether the stop code came by itself.
         cuts: Code counts at which a chunk leaves.
         cut: Index of the next of them.
+        due_at: Latents at which the next window can be decoded, as far as that is known.
         decoded: Samples for which a vocoder window has been started.
         tail: The latents kept after the slot was given back, and the index of the first.
     """
@@ -87,6 +88,7 @@ class Progress:
     stopped: bool = False
     cuts: tuple[int, ...] = ()
     cut: int = 0
+    due_at: int = 0
     decoded: int = 0
     tail: tuple[Tensor, int] | None = None
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.engine import calibrate
+from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.policy import sustainable_streams
@@ -19,7 +20,7 @@ from livekit_xtts.engine.prepare import Preparer
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import Sampler
 from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule
-from livekit_xtts.engine.scheduler import Counters, Scheduler
+from livekit_xtts.engine.scheduler import Scheduler
 from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper

@@ -81,8 +81,12 @@ class Policy:
             rows: Rows of a step.
         """
         progress = job.progress
-        steps = 0 if progress.finished else max(0, next_cut(job) - progress.latents)
+        steps = 0 if progress.finished else max(0, progress.due_at - progress.latents)
         return job.runs_dry_at() - steps * self._times.step(rows) - self._window_s
+
+    def step_s(self, rows: int) -> float:
+        """Seconds of a step."""
+        return self._times.step(rows)
 
     def in_need(self, latest: float, now: float) -> bool:
         """Whether a listener whose work must begin at `latest` comes before all others."""
@@ -105,15 +109,23 @@ class Policy:
             speaking: All that have a slot and a prompt in it.
             now: The clock.
         """
-        rows = [other for other in speaking if can_step(other)]
+        rows = [  # As `can_step`, without a call a row.
+            row
+            for row in speaking
+            if row.progress.launched < row.prepared.budget  # type: ignore[union-attr]
+            and not (row.progress.finished or row.cancelled)
+        ]
         if 4 * self._times.row_s * len(rows) < self._times.step_s:
             return rows  # Where a row costs next to nothing, all go along.
         if not job.starting and not self.in_need(self.latest(job, len(rows)), now):
             return rows
+        soon = now + COMFORTABLE_SECONDS
         return [
             row
             for row in rows
-            if row is job or row.starting or row.runs_dry_at() - now < COMFORTABLE_SECONDS
+            if row.first_audio_at is None
+            or row is job
+            or row.first_audio_at + row.sent / SAMPLE_RATE < soon
         ]
 
     def hold(self, job: Job, lead: float, streams: int, now: float) -> bool:

@@ -15,32 +15,28 @@ same in any company.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import torch
 
 from livekit_xtts.engine.agenda import Agenda, Work
+from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.ends import Ending, Ends
+from livekit_xtts.engine.handover import together
 from livekit_xtts.engine.job import Job, Prepared
 from livekit_xtts.engine.policy import Policy
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import NOT_FINITE
 from livekit_xtts.engine.schedule import ChunkSchedule
 from livekit_xtts.engine.step import HostCopy, Rows, Stepper
-from livekit_xtts.engine.windows import Vocoder, WindowLane
-from livekit_xtts.speech import SAMPLE_RATE, EngineClosedError, EngineFailedError, SpeechError
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has been done since the start."""
-
-    steps: int = 0
-    rows: int = 0
-    pieces: int = 0
-    windows: int = 0
-    failed_steps: int = 0
+from livekit_xtts.engine.windows import Due, Vocoder, WindowLane
+from livekit_xtts.speech import (
+    SAMPLE_RATE,
+    EngineClosedError,
+    EngineFailedError,
+    Float32,
+    SpeechError,
+)
 
 
 class Scheduler:
@@ -263,21 +259,21 @@ class Scheduler:
         jobs = tuple(self._policy.company(job, self._speaking, self._clock()))
         if not jobs:
             return  # Cancelled since it was chosen.
-        rows = Rows(
-            tuple(row.progress.slot for row in jobs),
-            tuple(row.progress.launched for row in jobs),
-            tuple(row.progress.prompt + row.progress.launched - 1 for row in jobs),
+        rows = [row.progress for row in jobs]
+        table = Rows(
+            tuple([row.slot for row in rows]),
+            tuple([row.launched for row in rows]),
+            tuple([row.prompt + row.launched - 1 for row in rows]),
         )
         try:
-            self._flights.append((jobs, self._stepper.launch(rows)))
+            self._flights.append((jobs, self._stepper.launch(table)))
         except Exception as error:
             self._failed_step(jobs, error)
             return
-        for row in jobs:
-            progress = row.progress
-            progress.launched += 1
-            if progress.launched == row.prepared.budget:  # type: ignore[union-attr]
-                self._note(row)
+        for job, row in zip(jobs, rows, strict=True):
+            row.launched += 1
+            if row.launched == job.prepared.budget:  # type: ignore[union-attr]
+                self._note(job)
         self.counters.steps += 1
         self.counters.rows += len(jobs)
         self._catch_up()
@@ -301,22 +297,30 @@ class Scheduler:
         except Exception as error:
             self._failed_step(jobs, error)
             return
-        stop, note, rows = self._stepper.sampler.stop_code, self._agenda.note, len(self._speaking)
+        stop, rows = self._stepper.sampler.stop_code, len(self._speaking)
+        passing = []
         for job, code in zip(jobs, codes, strict=True):
             progress = job.progress
             if progress.finished:
                 continue
-            if 0 <= code != stop and progress.latents + 1 < job.prepared.budget:  # type: ignore[union-attr]
-                progress.latents += 1
+            latents = progress.latents + 1
+            if 0 <= code != stop and latents < job.prepared.budget:  # type: ignore[union-attr]
+                # Nearly every row of every step: as little as can be.
+                progress.latents = latents
                 progress.codes.append(code)
-            else:
-                try:
-                    self._take(job, code)
-                except Exception as error:
-                    self._fail(job, error, "ending the request's codes")
-                    continue
+                if latents < progress.due_at:
+                    passing.append(job)
+                elif latents == progress.due_at:
+                    self._agenda.note(job, rows)
+                continue
+            try:
+                self._take(job, code)
+            except Exception as error:
+                self._fail(job, error, "ending the request's codes")
+                continue
             if not job.done:
-                note(job, rows)
+                self._agenda.note(job, rows)
+        self._agenda.stepped(passing, rows)
 
     def _take(self, job: Job, code: int) -> None:
         progress, prepared = job.progress, job.prepared
@@ -355,7 +359,12 @@ class Scheduler:
                 self._note(decoded)
 
     def _deliver(self, wait: bool) -> None:
-        for due, audio in self._lane.collect(wait):
+        if self._lane.flying:
+            with together():
+                self._hand_out(self._lane.collect(wait))
+
+    def _hand_out(self, decoded: Iterable[tuple[Due, Float32 | EngineFailedError]]) -> None:
+        for due, audio in decoded:
             job = due.job
             if job.done:
                 continue

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from livekit_xtts.engine.engine import Engine
+from livekit_xtts.engine.handover import post_to
 from livekit_xtts.speech import SpeechChunk, SpeechEvent, SpeechFailed, SpeechRequest
 
 
@@ -25,11 +27,9 @@ async def speak(engine: Engine, request: SpeechRequest) -> AsyncGenerator[Speech
     Raises:
         SpeechError: What `submit` raises, or what the request failed with.
     """
-    loop = asyncio.get_running_loop()
+    post = post_to(asyncio.get_running_loop())
     events: asyncio.Queue[SpeechEvent] = asyncio.Queue()
-    task = engine.submit(
-        request, lambda event: (loop.call_soon_threadsafe(events.put_nowait, event), None)[1]
-    )
+    task = engine.submit(request, partial(post.send, events))
     try:
         while isinstance(event := await events.get(), SpeechChunk):
             yield event

@@ -20,6 +20,8 @@ from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.vocoder import HifiGan, Stretch, frame_count, stretches
 
 _ENDLESS = 1 << 40
+_KEPT = 4096
+"""Windows whose tables are kept: requests of one speed mostly ask for the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class StreamPlan:
         self.speed = speed
         self.hop = config.output_hop_length
         self._spare = spare
+        self._windows: dict[tuple[int, int, int, bool], Window] = {}
         self._stretches: tuple[Stretch, ...] = stretches(config, speed)
         self._left = [part.left.tolist() for part in self._stretches]
         self._right = [(part.left + (part.weight > 0)).tolist() for part in self._stretches]
@@ -141,6 +144,16 @@ class StreamPlan:
         Raises:
             ValueError: Some of these samples are not final yet, or the range is not one.
         """
+        key = (first, last, codes, finished)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._window(*key)
+            if len(self._windows) >= _KEPT:
+                self._windows.clear()
+            self._windows[key] = window
+        return window
+
+    def _window(self, first: int, last: int, codes: int, finished: bool) -> Window:
         final = self.final_samples(codes, finished)
         if not 0 <= first <= last <= final:
             raise ValueError(f"samples {first} to {last} are not among the {final} final ones")
