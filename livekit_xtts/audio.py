@@ -17,8 +17,8 @@ from livekit_xtts.speech import SAMPLE_RATE, Float32
 if TYPE_CHECKING:
     import soxr
 
-EDGE_LEVEL = 0.01
-"""A segment that begins or ends louder than this (-40 dBFS) would click; it gets a fade."""
+EDGE_LEVEL = 0.005
+"""A segment that begins or ends louder than this (-46 dBFS) would click; it gets a fade."""
 
 FADE_IN_S = 0.002
 FADE_OUT_S = 0.005

@@ -21,12 +21,15 @@ ACTIVE_DB = 25.0
 """What is that much below the loudest 20 ms is a pause, and has no part in a level."""
 
 LEAST_S = 0.3
-"""Speech from which on a level says something: its error is then below 1 dB."""
+"""Speech from which on a level says something of all of its segment: the error is about 1 dB."""
+
+LEAST_WHOLE_S = 0.1
+"""The same for a segment that is known to its end."""
 
 TOLERANCE_DB = 1.5
 """A step of up to this much is left: a voice's own sentences differ as much."""
 
-MOST_DB = 6.0
+MOST_DB = 9.0
 SLOPE_DB_S = 3.0
 _FULL_SCALE = 0.98
 _SILENT = 1e-7
@@ -80,25 +83,28 @@ class Leveller:
     def begin(self) -> None:
         """The next segment follows."""
         power, seconds = self._made.measured
-        if seconds >= LEAST_S:
+        if seconds >= LEAST_WHOLE_S:
             self._spoken.append((power, seconds))
         self._segment, self._made = Level(), Level()
         self._seen = 0
         self._gain_db = 0.0
         self._fresh = True
 
-    def even(self, audio: Float32, ahead: Iterable[Float32] = ()) -> Float32:
+    def even(
+        self, audio: Float32, ahead: Iterable[Float32] = (), *, whole: bool = False
+    ) -> Float32:
         """The segment's next audio at the level of the segments before.
 
         Args:
             audio: Shape (samples,).
             ahead: What of the segment is known to follow it.
+            whole: Whether that is all of it.
 
         Returns:
             The same shape; the very array where nothing is out of step.
         """
         self._learn([audio, *ahead])
-        before, self._gain_db = self._gain_db, self._next(audio.size / SAMPLE_RATE)
+        before, self._gain_db = self._gain_db, self._next(audio.size / SAMPLE_RATE, whole)
         if self._fresh:
             before = self._gain_db  # it begins in a pause, where no step can be heard
         self._fresh = False
@@ -114,10 +120,10 @@ class Leveller:
             self._segment.add(piece)
         self._seen = len(pieces)
 
-    def _next(self, seconds: float) -> float:
+    def _next(self, seconds: float, whole: bool) -> float:
         """The gain in dB at the end of the next so many seconds."""
         power, known_s = self._segment.measured
-        if not self._spoken or known_s < LEAST_S:
+        if not self._spoken or known_s < (LEAST_WHOLE_S if whole else LEAST_S):
             return self._gain_db
         total_s = sum(seconds for _, seconds in self._spoken)
         usual = sum(power * seconds for power, seconds in self._spoken) / total_s

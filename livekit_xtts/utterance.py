@@ -239,7 +239,7 @@ class Utterance:
                 while part.pieces:
                     audio = part.take()
                     if self._leveller is not None:
-                        audio = self._leveller.even(audio, part.pieces)
+                        audio = self._leveller.even(audio, part.pieces, whole=part.ended)
                     now_s, size_s = self._position / SAMPLE_RATE, audio.size / SAMPLE_RATE
                     if words := part.words_before(start_s, now_s, now_s + size_s):
                         yield WordsComing(words)
