@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from livekit_xtts.model import onnx_graph, onnx_step, processor
+from livekit_xtts.model import native_step, onnx_graph, onnx_step, processor
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.gates import SPEECHES, judge_gpt, judge_vocoder
+from livekit_xtts.model.native import layout
 from livekit_xtts.model.runner import TorchRunner
-from livekit_xtts.model.verdicts import GRAPH_FILE, Verdicts
+from livekit_xtts.model.verdicts import GRAPH_FILE, PACKED_FILE, Verdicts
 from livekit_xtts.speech import ModelError, Voice
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class _Makers:
 
     def gpt(self, precision: str) -> GptRunner:
         """A runner; `ModelError` where there is none."""
-        return self._onnx() if precision == "int8" else self._torch(DTYPES[precision])
+        return self._int8() if precision == "int8" else self._torch(DTYPES[precision])
 
     def try_gpt(
         self, precision: str, judged: bool, latents: Tensor | None
@@ -304,30 +305,65 @@ class _Makers:
         makers = _Makers(
             self._model, SPEECHES, self._length, self._device, self._threads, self._verdicts
         )
+        if isinstance(runner, native_step.NativeRunner):
+            return native_step.NativeRunner(
+                self._model.gpt, runner.weights, SPEECHES, self._length, self._threads
+            )
         if isinstance(runner, onnx_step.OnnxRunner):
             return onnx_step.OnnxRunner(self._model.gpt, runner.session, SPEECHES, self._length)
         assert isinstance(runner, TorchRunner)
         return makers._torch(runner.dtype)
 
-    def _onnx(self) -> onnx_step.OnnxRunner:
+    def _int8(self) -> GptRunner:
         if self._device.type != "cpu":
             raise ModelError("8-bit weights run on the CPU alone")
-        kept = self._verdicts.graph
+        why = native_step.missing()
+        if not why:
+            try:
+                return self._native()
+            except ModelError as error:
+                why = str(error)
+        logger.info("the step is not compiled: %s", why)
+        return self._onnx()
+
+    def _native(self) -> native_step.NativeRunner:
+        sizes = layout.Sizes.of(self._model.config)
+        kept = self._verdicts.place(PACKED_FILE)
+        if kept is not None and not kept.is_file():
+            try:
+                layout.write_file(self._reader(), sizes, kept)
+            except OSError as error:
+                logger.warning("the quantised weights cannot be kept in %s: %s", kept, error)
+                kept = None
+        weights = (
+            layout.in_memory(self._reader(), sizes)
+            if kept is None
+            else layout.map_file(kept, sizes)
+        )
+        return native_step.NativeRunner(
+            self._model.gpt, weights, self._slots, self._length, self._threads
+        )
+
+    def _reader(self) -> Callable[[str], Any]:
+        """Gives the GPT's parameters in float32, as numpy arrays."""
+        if _released(self._model):
+            raise ModelError("the quantised weights are gone: load the model again")
+        state = self._model.gpt.state_dict()
+        return lambda name: state[name].detach().float().numpy()
+
+    def _onnx(self) -> onnx_step.OnnxRunner:
+        kept = self._verdicts.place(GRAPH_FILE)
         if kept is not None and kept.is_file():
             session = onnx_step.open_session(kept, self._threads)
             return onnx_step.OnnxRunner(self._model.gpt, session, self._slots, self._length)
-        if _released(self._model):
-            raise ModelError("the quantised weights are gone: load the model again")
+        read = self._reader()
         onnx_step.require_libraries()
-        state = self._model.gpt.state_dict()
         place = None if kept is None else kept.parent
         with tempfile.TemporaryDirectory(
             prefix=".precision-", dir=place, ignore_cleanup_errors=True
         ) as temporary:
             path = Path(temporary) / GRAPH_FILE
-            onnx_graph.write_graph(
-                lambda name: state[name].detach().float().numpy(), self._model.config, path
-            )
+            onnx_graph.write_graph(read, self._model.config, path)
             if kept is not None:
                 # The graph last: where it is, its data is whole.
                 for name in (f"{GRAPH_FILE}.data", GRAPH_FILE):
@@ -372,7 +408,7 @@ def load_for(
     if torch.device(device).type == "cpu" and candidates[0] == "int8" and processor.has_int8():
         verdicts = Verdicts.open(folder, None)
         passed = precision != "auto" or verdicts.gates.get("gpt int8", {}).get("passed")
-        if passed and verdicts.fingerprint and verdicts.graph and verdicts.graph.is_file():
+        if passed and verdicts.fingerprint and verdicts.weights is not None:
             model = load_without(folder, r"gpt\.gpt\.h\.", verdicts.fingerprint)
             if model is not None:
                 return model

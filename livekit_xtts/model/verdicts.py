@@ -10,12 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from livekit_xtts.model import onnx_graph, processor
+from livekit_xtts.model import native_step, onnx_graph, processor
 
 logger = logging.getLogger(__name__)
 
 FILE = "precision.json"
 GRAPH_FILE = "gpt-int8.onnx"
+"""Quantised weights for ONNX Runtime, most of them in the file of this name with `.data`."""
+PACKED_FILE = "gpt-int8.bin"
+"""Quantised weights for the compiled step."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -37,10 +40,15 @@ class Verdicts:
     gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     _read: str = ""
 
+    def place(self, name: str) -> Path | None:
+        """Where quantised weights of a name are kept; None where nothing is."""
+        return None if self.path is None else self.path.with_name(name)
+
     @property
-    def graph(self) -> Path | None:
-        """Where the quantised weights are kept; None where nothing is."""
-        return None if self.path is None else self.path.with_name(GRAPH_FILE)
+    def weights(self) -> Path | None:
+        """The quantised weights that are there; None where there are none."""
+        places = (self.place(name) for name in (PACKED_FILE, GRAPH_FILE))
+        return next((place for place in places if place is not None and place.is_file()), None)
 
     @classmethod
     def open(cls, folder: Path | None, fingerprint: str | None) -> Verdicts:
@@ -68,9 +76,9 @@ class Verdicts:
             fits = False
         if fits:
             found.gates, found.fingerprint, found._read = gates, kept, text
-        elif found.graph is not None:
+        else:
             # Quantised weights without a record that names their source are of no use.
-            for name in (GRAPH_FILE, f"{GRAPH_FILE}.data"):
+            for name in (PACKED_FILE, GRAPH_FILE, f"{GRAPH_FILE}.data"):
                 (folder / name).unlink(missing_ok=True)
         return found
 
@@ -101,8 +109,9 @@ def _key(folder: Path) -> dict[str, Any]:
         "format": onnx_graph.FORMAT,
         "processor": processor.name(),
         "flags": " ".join(sorted(processor.flags() & processor.RELEVANT)),
+        "step": "onnxruntime" if native_step.missing() else f"compiled {native_step.FORMAT}",
     }
-    for package in ("torch", "onnxruntime"):
+    for package in ("torch", "onnxruntime", "llvmlite"):
         try:
             key[package] = version(package)
         except PackageNotFoundError:

@@ -1,9 +1,7 @@
-"""The ONNX Runtime step: close to float32, and a row the same in every company."""
+"""The ONNX Runtime step: its weights, its buffers, damaged files."""
 
 from __future__ import annotations
 
-import mmap
-import random
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +9,9 @@ import pytest
 import torch
 
 from livekit_xtts.model import onnx_graph, onnx_step
-from livekit_xtts.model.runner import TorchRunner
 from livekit_xtts.speech import ModelError
-
-STEPS = 12
-
-
-def long(*values: int) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.long)
-
-
-def embeddings(count: int, seed: int, width: int = 64) -> torch.Tensor:
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+from tests.speed.conftest import embeddings, resident
+from tests.speed.test_steps import STEPS, Alone
 
 
 @pytest.mark.parametrize("inputs", [64, 100, 256])
@@ -39,113 +28,13 @@ def test_quantised_weights_are_within_half_a_step(inputs):
     assert (back[3] == 0).all()
 
 
-def test_it_computes_what_float32_computes(model, runner):
-    """Tolerance: 8 bits in blocks of 64 are 0.6 % of a block's largest value a product, twice, over
-    12 products in a row; 5 % of the spread leaves room, and a wrong layout gives 100 % and more."""
-    exact = TorchRunner(model.gpt, slots=6, length=240)
-    prompt = embeddings(70, 1)
-    ours, theirs = runner.prefill(2, prompt, 0), exact.prefill(2, prompt, 0)
-    assert (ours - theirs).std() < 0.05 * theirs.std()
-    for position, code in enumerate((5, 900, 17)):
-        inputs = (long(2), long(code), long(position), long(70 + position))
-        (latents, logits), (latents_, logits_) = runner.step(*inputs), exact.step(*inputs)
-        assert (latents - latents_).std() < 0.05 * latents_.std()
-        assert (logits - logits_).std() < 0.05 * logits_.std()
-    assert torch.allclose(runner.logits(latents), logits, atol=1e-4)
-
-
-class Alone:
-    """What each of some sequences gives by itself."""
-
-    def __init__(self, runner, count: int) -> None:
-        draw = random.Random(0)
-        self.prompts = [embeddings(draw.randint(5, 90), seed) for seed in range(count)]
-        self.codes = torch.randint(0, 1024, (count, STEPS), generator=torch.Generator())
-        self.hidden, self.steps = [], []
-        for index in range(count):
-            self.hidden.append(runner.prefill(0, self.prompts[index], 0))
-            self.steps.append([self.step(runner, [(0, index, at)])[0] for at in range(STEPS)])
-
-    def step(self, runner, rows):
-        """Step (slot, sequence, position) rows."""
-        latents, logits = runner.step(
-            long(*(slot for slot, _, _ in rows)),
-            torch.stack([self.codes[index, at] for _, index, at in rows]),
-            long(*(at for _, _, at in rows)),
-            long(*(len(self.prompts[index]) + at for _, index, at in rows)),
-        )
-        return list(torch.cat((latents, logits), dim=1))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_row_has_the_same_bits_in_any_company(model, session, runner, seed):
-    alone = Alone(onnx_step.OnnxRunner(model.gpt, session, slots=2, length=240), 6)
-    draw = random.Random(seed)
-    slots = draw.sample(range(6), 6)
-    at = [-1] * 6
-    compared = 0
-    while min(at) < STEPS:
-        index = draw.randrange(6)
-        if at[index] < 0:
-            cut = 32 * draw.randint(0, len(alone.prompts[index]) // 32)
-            parts = [
-                runner.prefill(slots[index], part, start)
-                for part, start in (
-                    (alone.prompts[index][:cut], 0),
-                    (alone.prompts[index][cut:], cut),
-                )
-                if len(part)
-            ]
-            assert torch.equal(torch.cat(parts), alone.hidden[index])
-            at[index] = 0
-        live = [i for i in range(6) if 0 <= at[i] < STEPS]
-        if not live:
-            continue
-        company = draw.sample(live, draw.randint(1, len(live)))
-        # Now and then the same rows for long: then slots move up within the buffers.
-        for _ in range(draw.choice((1, 1, 10))):
-            company = [i for i in company if at[i] < STEPS]
-            if not company:
-                break
-            rows = alone.step(runner, [(slots[i], i, at[i]) for i in company])
-            for i, row in zip(company, rows, strict=True):
-                assert torch.equal(row, alone.steps[i][at[i]])
-                at[i] += 1
-                compared += 1
-    assert compared == 6 * STEPS
-
-
-def test_slots_move_up_when_rows_before_them_stay_empty(model, session, runner):
+def test_slots_move_up_when_rows_before_them_stay_empty(model, session):
+    runner = onnx_step.OnnxRunner(model.gpt, session, slots=6, length=240)
     alone = Alone(onnx_step.OnnxRunner(model.gpt, session, slots=2, length=240), 1)
     runner.prefill(5, alone.prompts[0], 0)
     for at in range(STEPS):
         assert torch.equal(alone.step(runner, [(5, 0, at)])[0], alone.steps[0][at])
     assert runner._row_of[5] < 2
-
-
-def test_a_copied_prefix_gives_the_same_bits(runner):
-    prompt = embeddings(60, 3)
-    expected = runner.prefill(0, prompt, 0)
-    prefix = runner.export_prefix(0, 32)
-    runner.prefill(4, embeddings(50, 4), 0)
-    runner.copy_prefix(4, prefix)
-    assert torch.equal(runner.prefill(4, prompt[32:], 32), expected[32:])
-
-
-def test_a_loud_row_does_not_change_its_neighbour(runner):
-    """Activations are brought to 8 bits by row: a scale shared over rows would show here."""
-    prompt = embeddings(40, 5)
-    runner.prefill(0, prompt, 0)
-    runner.prefill(1, 1000.0 * embeddings(40, 6), 0)
-    both = runner.step(long(0, 1), long(5, 6), long(0, 0), long(40, 40))[1][0]
-    runner.prefill(1, embeddings(7, 7), 0)
-    other = runner.step(long(0, 1), long(5, 8), long(0, 0), long(40, 7))[1][0]
-    assert torch.equal(both, other)
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")

@@ -1,0 +1,224 @@
+"""The GPT's step on CPUs with 8-bit vector products: code of our own over packed weights.
+
+`NativeRunner` is a `GptRunner`. A row's result depends neither on its company nor on the number of
+threads: see `native.kernels`. Keys and values are float16.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import mmap
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livekit_xtts.model import processor
+from livekit_xtts.model.native import program
+from livekit_xtts.model.native.assembly import LANES
+from livekit_xtts.model.native.layout import FIELDS, Private, Sizes
+from livekit_xtts.model.runner import PIECE
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.config import XttsConfig
+    from livekit_xtts.model.gpt import GPT
+    from livekit_xtts.model.native.layout import Bytes
+
+FORMAT = 1
+"""Changes whenever packed weights written before, or their verdicts, must not be used again."""
+
+_SEMAPHORE = 64  # bytes; the system's has 32
+
+
+def missing() -> str:
+    """Why the compiled step cannot be had here; "" where it can."""
+    lacking = program.NEEDED - processor.flags()
+    if not sys.platform.startswith("linux"):
+        return "it is made for Linux"
+    if lacking:
+        return f"the processor lacks {', '.join(sorted(lacking))}"
+    if importlib.util.find_spec("llvmlite") is None:
+        return "llvmlite is not installed"
+    return ""
+
+
+def _zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Zeros in memory that becomes resident page by page, aligned to pages."""
+    count = int(np.prod(shape))
+    memory = mmap.mmap(-1, max(1, count * dtype.itemsize))
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
+
+
+class _State:
+    """Buffers, the table and the worker threads; lives as long as any thread runs on it."""
+
+    def __init__(
+        self, sizes: Sizes, weights: Bytes, slots: int, length: int, rows: int, threads: int
+    ) -> None:
+        start, worker = program.compiled(sizes, rows)
+        self.weights = weights
+        self.keys = _zeros(
+            sizes.layers, 2, slots, sizes.heads, length, sizes.head_dim, dtype=torch.float16
+        )
+        private = Private.of(sizes, rows)
+        wide = LANES * sizes.code_tiles
+        shapes = {
+            "x": sizes.width,
+            "qkv": 3 * sizes.width,
+            "attended": sizes.width,
+            "projected": sizes.width,
+            "inner": sizes.inner,
+            "outer": sizes.width,
+            "hidden": sizes.width,
+            "logits": wide,
+        }
+        self.buffers = {name: _zeros(rows, width) for name, width in shapes.items()}
+        numbers = {
+            "slots": rows,
+            "positions": rows,
+            "counters": program.counters(sizes),
+            "barrier": 2 * _SEMAPHORE,
+            "semaphores": threads * _SEMAPHORE,
+            "private": threads * private.bytes // 8,
+        }
+        for name, count in numbers.items():
+            self.buffers[name] = _zeros(count, dtype=torch.long)
+        slot = sizes.heads * length * sizes.head_dim
+        entries = {
+            "threads": threads,
+            "weights": weights.ctypes.data,
+            "keys": self.keys.data_ptr(),
+            "layer_keys": slots * slot,
+            "slot_keys": slot,
+            "length": length,
+            "private_bytes": private.bytes,
+        }
+        entries |= {name: buffer.data_ptr() for name, buffer in self.buffers.items()}
+        self.table = _zeros(len(FIELDS), dtype=torch.long)
+        for name, value in entries.items():
+            self.table[FIELDS.index(name)] = value
+        self.address = self.table.data_ptr()
+        self._libc = ctypes.CDLL(None)
+        for thread in range(threads):
+            self._libc.sem_init(self._semaphore(thread), 0, 0)
+        signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+        self._start = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(start)
+        self._life = signature(worker)
+        self._threads = threads
+        for thread in range(1, threads):
+            # Bound to this object, which therefore outlives the thread.
+            threading.Thread(
+                target=self._live, args=(thread,), name=f"xtts-step-{thread}", daemon=True
+            ).start()
+
+    def _semaphore(self, thread: int) -> Any:
+        return ctypes.c_void_p(self.buffers["semaphores"].data_ptr() + _SEMAPHORE * thread)
+
+    def _live(self, thread: int) -> None:
+        self._life(self.address, thread)
+
+    def run(self, rows: int, logits: bool) -> None:
+        """One step of the rows that the buffers describe."""
+        self._start(self.address, rows, logits)
+
+    def stop(self) -> None:
+        """Let the workers end; does not wait for them."""
+        self.table[FIELDS.index("stop")] = 1
+        for thread in range(1, self._threads):
+            self._libc.sem_post(self._semaphore(thread))
+
+
+class NativeRunner:
+    """`GptRunner` over packed 8-bit weights. Steps and prefills must not run side by side."""
+
+    def __init__(
+        self,
+        gpt: GPT,
+        weights: Bytes,
+        slots: int = 8,
+        length: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Allocate the buffers, compile, start the worker threads.
+
+        Args:
+            gpt: Gives the embeddings of codes and the head (in float32); its blocks are not used.
+            weights: From `native.layout`.
+            slots: Sequences that can be held at once.
+            length: Positions of each; None for the longest that the model allows.
+            threads: Threads of a step, the calling one included.
+
+        Raises:
+            ModelError: The code cannot be made for this model or on this machine.
+        """
+        self.config: XttsConfig = gpt.config
+        sizes = Sizes.of(gpt.config)
+        self.slots = slots
+        self.length = min(length or gpt.config.max_positions, gpt.config.max_positions)
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+        self.piece = PIECE
+        self.rows = tuple(range(1, slots + 1))
+        self.weights = weights
+        self.threads = threads
+        self._codes = gpt.mel_embedding.weight.detach().float()
+        self._positions = gpt.mel_pos_embedding.emb.weight.detach().float()
+        self._head = (gpt.mel_head.weight.detach().float(), gpt.mel_head.bias.detach().float())
+        state = _State(sizes, weights, slots, self.length, max(slots, PIECE), threads)
+        self._run = state.run
+        self._keys = state.keys
+        self._x, self._hidden = state.buffers["x"], state.buffers["hidden"]
+        self._logits = state.buffers["logits"][:, : sizes.codes]
+        self._slots, self._held = state.buffers["slots"], state.buffers["positions"]
+        self._range = torch.arange(PIECE)
+        # The workers hold the state, not the runner: when that is gone, they end.
+        weakref.finalize(self, state.stop)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See `GptRunner.logits`. Each row is computed alone."""
+        return torch.cat([F.linear(row.float(), *self._head) for row in torch.split(hidden, 1)])
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, embeddings: Tensor, start: int) -> Tensor:
+        """See `GptRunner.prefill`; any split of a prompt gives the same bits."""
+        hidden = []
+        for x in torch.split(embeddings.float(), self.piece):
+            count = x.shape[0]
+            self._x[:count] = x
+            self._slots[:count] = slot
+            self._held[:count] = self._range[:count] + start
+            self._run(count, False)
+            hidden.append(self._hidden[:count].clone())
+            start += count
+        return torch.cat(hidden)
+
+    @torch.inference_mode()
+    def step(
+        self, slots: Tensor, codes: Tensor, code_positions: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `GptRunner.step`."""
+        count = slots.shape[0]
+        torch.add(self._codes[codes], self._positions[code_positions], out=self._x[:count])
+        self._slots[:count] = slots
+        self._held[:count] = lengths
+        self._run(count, True)
+        return self._hidden[:count].clone(), self._logits[:count].clone()
+
+    @torch.inference_mode()
+    def export_prefix(self, slot: int, length: int) -> Tensor:
+        """See `GptRunner.export_prefix`; shape (layers, 2, heads, length, head_dim), float16."""
+        return self._keys[:, :, slot, :, :length].clone()
+
+    @torch.inference_mode()
+    def copy_prefix(self, slot: int, prefix: Tensor) -> None:
+        """See `GptRunner.copy_prefix`."""
+        self._keys[:, :, slot, :, : prefix.shape[3]] = prefix
