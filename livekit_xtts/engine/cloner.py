@@ -54,6 +54,9 @@ class Cloner:
 
     The thread uses one CPU thread and the lowest share of the processor that the system offers,
     so that live requests go on beside it.
+
+    Attributes:
+        thread: The thread; None before the first voice.
     """
 
     def __init__(self) -> None:
@@ -62,7 +65,7 @@ class Cloner:
         self._make: Make | None = None
         self._current: Future[Voice] | None = None
         self._closed: SpeechError | None = None
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def submit(self, references: Sequence[ReferenceAudio], name: str) -> Future[Voice]:
         """Queue a voice; it is made once `begin` has been called."""
@@ -77,7 +80,7 @@ class Cloner:
                 future.set_exception(self._closed)
                 return future
             self._queue.append((future, accepted, name))
-            if self._make is not None and self._thread is None:
+            if self._make is not None and self.thread is None:
                 self._start()
             self._changed.notify_all()
         return future
@@ -86,7 +89,7 @@ class Cloner:
         """Begin cloning with a loaded model."""
         with self._changed:
             self._make = make
-            if self._queue and self._thread is None and self._closed is None:
+            if self._queue and self.thread is None and self._closed is None:
                 self._start()
 
     def close(self, error: SpeechError | None = None) -> None:
@@ -105,8 +108,8 @@ class Cloner:
                 future.set_exception(self._closed)
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="xtts-clone", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="xtts-clone", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         lower_priority()

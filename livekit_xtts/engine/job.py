@@ -223,10 +223,17 @@ class Job:
             try:
                 self._sink(event)
             except Exception:
-                if last:
+                if last and self._cancelled:
+                    # Who cancels may be gone, and its event loop closed.
+                    logger.debug("nobody heard of the end of a cancelled request", exc_info=True)
+                elif last:
                     logger.exception("the receiver of a request's last event raised")
                 else:
                     logger.exception("the receiver of a request raised; the request is cancelled")
                     self._cancelled = True
         if self._cancelled and not last:
             self._on_cancel(self)
+    def abandon(self) -> None:
+        """Nobody listens any more: what follows is dropped."""
+        self._sink = lambda event: None
+

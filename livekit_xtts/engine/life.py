@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from livekit_xtts.engine import exits
 from livekit_xtts.engine.cloner import Cloner
 from livekit_xtts.engine.engine import Sink
 from livekit_xtts.engine.job import Job
@@ -124,6 +123,7 @@ class ThreadedEngine:
         self._error: SpeechError | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._loader: threading.Thread | None = None
         self._pid = os.getpid()
 
     # ---- what subclasses say --------------------------------------------------------------
@@ -167,7 +167,7 @@ class ThreadedEngine:
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name="xtts-engine", daemon=True)
             self._thread.start()
-        atexit.register(_close, weakref.ref(self))
+        exits.at_exit(self)
 
     def load(self, timeout: float | None = None) -> None:
         """See `Engine.load`."""
@@ -221,6 +221,17 @@ class ThreadedEngine:
         self._cloner.close()
         # Whatever the engine's thread did not get to.
         self._fail_all(EngineClosedError("the engine was closed"))
+
+    def leave(self) -> None:
+        """The interpreter ends: nobody listens any more, and no thread may outlive it."""
+        for job in list(self._jobs):
+            job.abandon()
+        with self._lock:
+            self._closed = True
+        self._wake.set()
+        self._settled.set()
+        self._cloner.close()
+        exits.end((self._thread, self._loader, self._cloner.thread))
 
     # ---- bookkeeping ----------------------------------------------------------------------
 
@@ -283,7 +294,8 @@ class ThreadedEngine:
 
     def _wait_for_model(self) -> None:
         """Load on a thread of its own, so that cancels and `close` need not wait for the disk."""
-        threading.Thread(target=self._load_model, name="xtts-load", daemon=True).start()
+        self._loader = threading.Thread(target=self._load_model, name="xtts-load", daemon=True)
+        self._loader.start()
         deadline = self._clock() + self._load_timeout
         told = False
         while not self._closed and self._loaded is None and self._error is None:
@@ -353,10 +365,3 @@ class ThreadedEngine:
             if not job.done:
                 job.finish()
         self._inbox = deque(job for job in self._inbox if not job.done)
-
-
-def _close(engine: Any) -> None:
-    """At the interpreter's end: a thread inside torch must not outlive it."""
-    found = engine()
-    if found is not None:
-        found.close(2.0)
