@@ -1,10 +1,12 @@
 """How well word times are known: `python -m benchmarks.timings --json PATH [--quick]`.
 
 The bundled voice speaks held-out sentences in the voices it was cloned from. When each word begins
-is read from the model's attention to the text (`livekit_xtts.alignment`), and estimated from the
-lengths of the words alone (`livekit_xtts.timings`, what a stream without attention is given). The
-judge is espeak-ng, the voice's teacher: its own word events for the same text and voice, stretched
-to the length of what was spoken. Needs libespeak-ng and a model that it has taught.
+is what the engine tells at a request's end, read from the model's attention to the text, beside an
+estimate from the lengths of the words alone (`livekit_xtts.timings`, what a stream is given where
+the engine cannot tell). The heads that follow the text are those kept beside the model, else found
+on the first sentences, which are not counted; `--write` finds them anew and keeps them. The judge
+is espeak-ng, the voice's teacher: its own word events for the same text and voice, stretched to the
+length of what was spoken. Needs libespeak-ng and a model that it has taught.
 """
 
 from __future__ import annotations
@@ -21,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
-from livekit_xtts.alignment import align, find_heads, id_characters, text_attention, word_codes
+from livekit_xtts.alignment import find_heads, text_attention
+from livekit_xtts.engine.aligner import read_heads, write_heads
 from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.model.checkpoint import load_model
 from livekit_xtts.speech import CODE_SECONDS, SpeechDone, SpeechFailed, SpeechRequest, Voice
-from livekit_xtts.text.normalize import normalize
 from livekit_xtts.text.tokenizer import TextTokenizer
 from livekit_xtts.timings import proportional, split_words
 from training.espeak import Espeak
@@ -50,12 +51,14 @@ class Spoken:
         codes: What the model spoke.
         words: Seconds at which words begin, by their number, as stretched from the teacher; it has
             no event for some (it runs "of the" together).
+        starts: Codes at which words begin, as the engine told; empty where it could not.
     """
 
     text: str
     voice: int
     codes: tuple[int, ...]
     words: dict[int, float]
+    starts: tuple[int, ...]
 
 
 def teacher_words(espeak: Espeak, text: str, voice: int, seconds: float) -> dict[int, float]:
@@ -73,25 +76,24 @@ def teacher_words(espeak: Espeak, text: str, voice: int, seconds: float) -> dict
     return words
 
 
-def speak(engine: LocalEngine, text: str, voice: Voice) -> tuple[int, ...]:
-    """The codes of a sentence."""
+def speak(engine: LocalEngine, text: str, voice: Voice) -> SpeechDone:
+    """What the engine says at the end of a sentence."""
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    engine.submit(SpeechRequest(text, voice=voice, seed=0), events.put)
+    engine.submit(SpeechRequest(text, voice=voice, seed=0, align=True), events.put)
     while True:
         event = events.get()
         if isinstance(event, SpeechFailed):
             raise event.error
         if isinstance(event, SpeechDone):
-            return event.codes if event.stopped else ()
+            return event
 
 
 class Bench:
     """The model, its tokenizer, its voices."""
 
     def __init__(self, folder: Path) -> None:
-        self.gpt = load_model(folder).gpt
+        self.folder = folder
         self.encode = TextTokenizer(folder).encode
-        self.vocabulary = Tokenizer.from_file(str(folder / "vocab.json"))
         self.engine = LocalEngine(folder, device="cpu")
         self.engine.load()
         self.espeak = Espeak()
@@ -110,48 +112,42 @@ class Bench:
         made = []
         for number, text in enumerate(texts):
             voice = number % len(VOICES)
-            codes = speak(self.engine, text, self.voices[voice])
-            words = teacher_words(self.espeak, text, voice, len(codes) * CODE_SECONDS)
-            if codes and words:
-                made.append(Spoken(text, voice, codes, words))
+            done = speak(self.engine, text, self.voices[voice])
+            words = teacher_words(self.espeak, text, voice, len(done.codes) * CODE_SECONDS)
+            if done.stopped and words:
+                made.append(Spoken(text, voice, done.codes, words, done.words))
         return made
 
-    def attention(self, item: Spoken) -> Any:
-        """The attention of all heads from an item's codes to its text."""
-        latents = torch.from_numpy(np.array(self.voices[item.voice].latents))
-        return text_attention(self.gpt, latents, self.encode(item.text, "en"), item.codes)
-
-    def tokens(self, text: str) -> list[str]:
-        """The vocabulary's entries of a text's ids."""
-        return [self.vocabulary.id_to_token(i) or "" for i in self.encode(text, "en")]
+    def find_heads(self, items: list[Spoken]) -> None:
+        """Find the heads that follow the text, and keep them beside the model."""
+        model = load_model(self.folder)
+        examples = []
+        for item in items:
+            latents = torch.from_numpy(np.array(self.voices[item.voice].latents))
+            ids = self.encode(item.text, "en")
+            examples.append(text_attention(model.gpt, latents, ids, item.codes))
+        write_heads(self.folder, model.fingerprint, find_heads(examples))
 
 
 def measure(bench: Bench, texts: list[str]) -> dict[str, Any]:
     """The figures, over all words that the teacher has times for."""
     items = bench.spoken(texts)
-    heads = find_heads([bench.attention(item) for item in items[:CALIBRATION]])
     aligned: list[float] = []
     estimated: list[float] = []
     for item in items[CALIBRATION:]:
-        seconds = len(item.codes) * CODE_SECONDS
-        timed = proportional(item.text, "en", 0.0, seconds)
+        timed = proportional(item.text, "en", 0.0, len(item.codes) * CODE_SECONDS)
         estimated += [abs(timed[number].start_s - at) for number, at in item.words.items()]
-        if heads:
-            starts = word_codes(
-                item.text,
-                normalize(item.text, "en"),
-                id_characters(bench.tokens(item.text)),
-                align(bench.attention(item), heads),
-            )
+        if item.starts:
             aligned += [
-                abs(starts[number] * CODE_SECONDS - at) for number, at in item.words.items()
+                abs(item.starts[number] * CODE_SECONDS - at) for number, at in item.words.items()
             ]
+    heads = read_heads(bench.folder, bench.engine.info.fingerprint) or ()
     return {
         "word_error_median_s": statistics.median(aligned or estimated),
         "word_error_p90_s": float(np.quantile(aligned or estimated, 0.9)),
         "proportional_median_s": statistics.median(estimated),
         "proportional_p90_s": float(np.quantile(estimated, 0.9)),
-        "from_attention": bool(heads),
+        "from_attention": len(aligned) / len(estimated),
         "heads": [[head.layer, head.head, round(head.score, 3)] for head in heads],
         "words": len(estimated),
         "sentences": len(items) - CALIBRATION,
@@ -163,12 +159,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--quick", action="store_true", help="fewer sentences")
+    parser.add_argument("--write", action="store_true", help="find the heads anew and keep them")
     parser.add_argument("--model", type=Path, default=BUNDLED, help="folder of the model")
     options = parser.parse_args()
     if not (options.model / "model.safetensors").is_file():
         sys.exit(f"no model in {options.model}: the word times of random weights mean nothing")
     sentences = [t for t in json.loads(SENTENCES.read_text())["sentences"] if len(t.split()) >= 4]
     bench = Bench(options.model)
+    if options.write:
+        bench.find_heads(bench.spoken(sentences[:CALIBRATION]))
+        bench = Bench(options.model)
     figures = measure(bench, sentences[: CALIBRATION + (24 if options.quick else 100)])
     info = bench.engine.info
     bench.engine.close()

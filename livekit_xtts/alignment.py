@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import cast
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.model.gpt import GPT, Block
-from livekit_xtts.timings import split_words
+from livekit_xtts.timings import word_places
 
 GOOD_SCORE = 0.35
 """A head explains less of its attention than this: it does not follow the text."""
@@ -192,21 +191,8 @@ def word_codes(
     Returns:
         One code index for each of `split_words(text, language)`, never falling.
     """
-    matcher = SequenceMatcher(None, text.lower(), spoken.lower(), autojunk=False)
-    blocks = matcher.get_matching_blocks()
-    knots = [(0, 0)] + [
-        knot
-        for block in blocks
-        if block.size
-        for knot in ((block.a, block.b), (block.a + block.size - 1, block.b + block.size - 1))
-    ]
-    knots.append((max(len(text), knots[-1][0] + 1), max(len(spoken), knots[-1][1])))
     found: list[int] = []
-    position = 0
-    for word in split_words(text, language):
-        at = position + len(word) - len(word.lstrip())
-        position += len(word)
-        place = int(np.interp(at, [a for a, _ in knots], [b for _, b in knots]) + 1e-6)
+    for place in word_places(text, spoken, language):
         # The last id that begins there or before; tags have no characters, so they come first.
         index = int(np.searchsorted(characters, place, side="right")) - 1
         code = alignment[max(index, 0)] if alignment else 0

@@ -122,6 +122,7 @@ class Backend:
             speed=options.speed,
             segments=segments,
             pronunciations=options.pronunciations,
+            words=True,
             even_level=options.even_level,
         )
 

@@ -81,6 +81,7 @@ def unpack(key: str, data: bytes) -> CachedSpeech:
             (values,) = row
             values["codes"] = tuple(values["codes"])
             values["alignment"] = tuple(values["alignment"])
+            values["words"] = tuple(values.get("words", ()))
             pieces.append(SpeechDone(**values))
     return CachedSpeech(pieces=tuple(pieces), bytes=len(data))
 

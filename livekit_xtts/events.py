@@ -49,6 +49,7 @@ class SpeakOptions:
         speed: Above 1 is faster.
         segments: How the text is cut; None for the package's own way.
         pronunciations: How words are to be said; the transcript keeps what was written.
+        words: Ask the engine for the times of words, where it can read them.
         even_level: Even out segments that come out louder or softer than those before.
     """
 
@@ -59,6 +60,7 @@ class SpeakOptions:
     speed: float = 1.0
     segments: Segments | None = field(default=None, compare=False)
     pronunciations: Pronunciations | None = None
+    words: bool = False
     even_level: bool = True
 
     def request(self, text: str, *, streaming: bool = True) -> SpeechRequest:
@@ -73,6 +75,7 @@ class SpeakOptions:
             seed=self.seed,
             speed=self.speed,
             streaming=streaming,
+            align=self.words,
         )
 
 
@@ -97,8 +100,8 @@ class WordsComing:
 
     Attributes:
         words: Original text with its spacing; all of a segment's words joined are its text. While
-            the segment is still being made, their times are estimates; `end_s` is where the next
-            one is expected.
+            the segment is still being made, and where the engine cannot tell, their times are
+            estimates from the words' lengths; `end_s` is where the next one is expected.
     """
 
     words: tuple[TimedWord, ...]
@@ -127,7 +130,9 @@ class SegmentFinished:
         start_s: Where its audio begins.
         end_s: Where it ends, the gap to the next segment not included.
         done: What the engine said at its end; None for text that has nothing to say.
-        words: Its words, timed by their lengths in the whole of its audio.
+        words: Its words, timed by the engine where `aligned`, else by their lengths in the whole of
+            its audio.
+        aligned: Whether the times of words come from the model's own attention to the text.
     """
 
     index: int
@@ -136,6 +141,7 @@ class SegmentFinished:
     end_s: float
     done: SpeechDone | None
     words: tuple[TimedWord, ...] = ()
+    aligned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

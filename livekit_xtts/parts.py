@@ -11,13 +11,14 @@ from livekit_xtts.cache import Piece, SpeechCache, from_engine
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import Flush, TextStream
 from livekit_xtts.speech import (
+    CODE_SECONDS,
     SAMPLE_RATE,
     Float32,
     SpeechDone,
     SpeechRequest,
 )
 from livekit_xtts.text.segment import Segment, Segmenter
-from livekit_xtts.timings import TimedWord, split_words, word_shares
+from livekit_xtts.timings import TimedWord, carried_over, split_words, word_shares
 
 UNSPEAKABLE_S = 0.1
 """Silence for text that has nothing to say ("...", emoji): a listener still gets audio."""
@@ -101,8 +102,10 @@ class Part:
         self, segment: Segment, index: int, estimated_s: float, language: str, mute: bool
     ) -> None:
         self.segment = segment
-        self.words = deque(split_words(segment.text, language))
-        self.shares = deque(word_shares(self.words))
+        self.words = split_words(segment.text, language)
+        self.shares = word_shares(self.words)
+        self.begins: list[float] = []
+        self.told = 0
         self.index = index
         self.estimated_s = estimated_s
         self.whole = False
@@ -135,14 +138,48 @@ class Part:
             now_s: What has been handed on: no word can be told to have begun before.
             end_s: The time; infinity gives all that are left.
         """
-        seconds = self.made_s if self.ended else max(self.made_s, self.estimated_s)
+        begins = self._begins()
         coming: list[TimedWord] = []
-        while self.words and (begin := start_s + self.shares[0] * seconds) < end_s:
-            begin = max(begin, now_s)
-            self.shares.popleft()
-            end = max(begin, start_s + self.shares[0] * seconds)
-            coming.append(TimedWord(self.words.popleft(), begin, end))
+        while self.told < len(self.words) and start_s + begins[self.told] < end_s:
+            begin = max(start_s + begins[self.told], now_s)
+            end = max(begin, start_s + begins[self.told + 1])
+            coming.append(TimedWord(self.words[self.told], begin, end))
+            self.told += 1
         return tuple(coming)
+
+    def timed(self, start_s: float) -> tuple[TimedWord, ...]:
+        """All words of a segment that is complete.
+
+        Args:
+            start_s: Where it begins.
+        """
+        times = [start_s + begin for begin in self._begins()]
+        return tuple(
+            TimedWord(word, begin, end)
+            for word, begin, end in zip(self.words, times, times[1:], strict=False)
+        )
+
+    def learn(self, done: SpeechDone, spoken: str, language: str, speed: float) -> None:
+        """The segment is complete; the engine may have told when its words begin.
+
+        Args:
+            done: The engine's last event.
+            spoken: The text it was asked for.
+            language: Says how words are split.
+            speed: The request's.
+        """
+        self.done = done
+        starts = [min(code * CODE_SECONDS / speed, self.made_s) for code in done.words]
+        self.begins = carried_over(self.segment.text, spoken, starts, language)
+        if self.begins:
+            self.begins[0] = 0.0  # the pause before it is its own
+
+    def _begins(self) -> list[float]:
+        """Where words begin, in seconds from the segment's start, and its end."""
+        if self.begins:
+            return [*self.begins, self.made_s]
+        seconds = self.made_s if self.ended else max(self.made_s, self.estimated_s)
+        return [share * seconds for share in self.shares]
 
     def take(self) -> Float32:
         audio = self.pieces.popleft()

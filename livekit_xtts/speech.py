@@ -162,6 +162,10 @@ class SpeechRequest:
         max_codes: A lower budget of codes than the model's; None for the model's.
         streaming: False asks for one chunk with the whole audio at the end.
         normalized: True when `text` has already been through `text.normalize`.
+        max_wait_s: Longest wait for a slot; None for the engine's own limit, infinity for speech that
+            has begun and must go on.
+        align: Ask for the times of words in the last event, where the engine can read them. Changes
+            no audio.
     """
 
     text: str
@@ -174,6 +178,8 @@ class SpeechRequest:
     max_codes: int | None = None
     streaming: bool = True
     normalized: bool = False
+    max_wait_s: float | None = None
+    align: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the value and its range."""
@@ -216,6 +222,8 @@ class SpeechDone:
         first_audio_s: Seconds from submission to the first chunk; NaN without audio.
         total_s: Seconds from submission to this event.
         alignment: Code index at which each text id begins to be spoken; empty where unknown.
+        words: Code index at which each word of the request's text begins, as
+            `timings.split_words` cuts it; empty where unknown.
     """
 
     codes: tuple[int, ...] = ()
@@ -226,6 +234,7 @@ class SpeechDone:
     first_audio_s: float = float("nan")
     total_s: float = 0.0
     alignment: tuple[int, ...] = ()
+    words: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 _UNSPACED = ("zh-cn", "ja")
 _SPACED_WORD = re.compile(r"\s*\S+")
@@ -76,6 +78,62 @@ def proportional(text: str, language: str, start_s: float, end_s: float) -> tupl
         TimedWord(word, begin, end)
         for word, begin, end in zip(words, times, times[1:], strict=False)
     )
+
+
+def word_places(text: str, spoken: str, language: str = "en") -> list[int]:
+    """Where the words of a text are found in what was made of it for speaking.
+
+    Args:
+        text: The original text.
+        spoken: The same with numbers in words, in other spellings, ….
+        language: Says how words are split.
+
+    Returns:
+        A character of `spoken` for each of `split_words(text, language)`, never falling.
+    """
+    matcher = SequenceMatcher(None, text.lower(), spoken.lower(), autojunk=False)
+    knots = [(0, 0)]
+    for block in matcher.get_matching_blocks():
+        if block.size:
+            last = block.size - 1
+            knots += [(block.a, block.b), (block.a + last, block.b + last)]
+    knots.append((max(len(text), knots[-1][0] + 1), max(len(spoken), knots[-1][1])))
+    places, position = [], 0
+    for word in split_words(text, language):
+        at = position + len(word) - len(word.lstrip())
+        position += len(word)
+        # The last knot at or before it, and the next one further on.
+        index = bisect_right(knots, at, key=lambda knot: knot[0]) - 1
+        (a, b), (c, d) = knots[index], knots[min(index + 1, len(knots) - 1)]
+        places.append(b + (int((at - a) * (d - b) / (c - a) + 1e-6) if c > a else 0))
+    return places
+
+
+def carried_over(
+    text: str, spoken: str, starts: Sequence[float], language: str = "en"
+) -> list[float]:
+    """When the words of a text begin, known when those of its spoken form do.
+
+    Args:
+        text: The original text.
+        spoken: What was asked for: without outer spaces, with pronunciations put in.
+        starts: One for each of `split_words(spoken, language)`.
+        language: Says how words are split.
+
+    Returns:
+        One for each of `split_words(text, language)`; empty where `starts` do not fit.
+    """
+    words = split_words(spoken, language)
+    if not words or len(words) != len(starts):
+        return []
+    ends, position = [], 0
+    for word in words:
+        position += len(word)
+        ends.append(position)
+    return [
+        starts[min(bisect_right(ends, place), len(words) - 1)]
+        for place in word_places(text, spoken, language)
+    ]
 
 
 def _weight(word: str) -> float:

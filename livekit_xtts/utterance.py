@@ -33,7 +33,6 @@ from livekit_xtts.speech import (
 )
 from livekit_xtts.text.normalize import speakable
 from livekit_xtts.text.segment import Segment
-from livekit_xtts.timings import proportional
 
 if TYPE_CHECKING:
     from livekit_xtts.pipeline import Pipeline
@@ -182,6 +181,8 @@ class Utterance:
 
     async def _make(self, part: Part) -> None:
         request = self._options.request(part.segment.text, streaming=not part.whole)
+        if part.index:
+            request = replace(request, max_wait_s=math.inf)
         retries = iter(_RETRY_S if part.index else ())
         try:
             while True:
@@ -209,10 +210,10 @@ class Utterance:
             async for event in events:
                 part.heard_at = self._loop.time()
                 if isinstance(event, SpeechDone):
-                    part.done = event
+                    language, speed = self._options.language, self._options.speed
+                    part.learn(event, request.text, language, speed)
                     if event.total_s:
-                        text, language = part.segment.text, self._options.language
-                        self._meter.add(event, text, language, self._options.speed)
+                        self._meter.add(event, part.segment.text, language, speed)
                     else:
                         self._stats.cached_s += part.made_s
                 elif isinstance(event, SpeechChunk) and event.audio.size:
@@ -252,8 +253,9 @@ class Utterance:
             end_s = self._position / SAMPLE_RATE
             if words := part.words_before(start_s, end_s, math.inf):
                 yield WordsComing(words)
-            timed = proportional(part.segment.text, self._options.language, start_s, end_s)
-            yield SegmentFinished(part.index, part.segment.text, start_s, end_s, part.done, timed)
+            text, words = part.segment.text, part.timed(start_s)
+            aligned = bool(part.begins)
+            yield SegmentFinished(part.index, text, start_s, end_s, part.done, words, aligned)
             previous = part
             self._current += 1
             self._admit()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ class Prepared:
         budget: Steps at most, the one that draws the stop code included.
         stop_bias: Push towards the stop code, None for none.
         reading: How the text is expected to be read; None for ready-made ids.
+        align: Called when the codes are complete; may set `Job.words`. None where nobody asked.
     """
 
     ids: tuple[int, ...]
@@ -54,6 +57,20 @@ class Prepared:
     budget: int
     stop_bias: StopBias | None = None
     reading: Reading | None = None
+    align: Callable[[Job], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWords:
+    """When a request's text is spoken, as `SpeechDone` tells it.
+
+    Attributes:
+        alignment: Code at which each text id begins.
+        words: Code at which each word begins.
+    """
+
+    alignment: tuple[int, ...]
+    words: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -102,6 +119,7 @@ class Job:
         clock: Seconds, monotonic.
         on_cancel: Called by `cancel()`, on the caller's thread; must return at once.
         on_end: Called before the last event goes out; must return at once.
+        max_wait_s: Longest wait for a slot, once the model is loaded.
     """
 
     def __init__(
@@ -111,6 +129,7 @@ class Job:
         clock: Callable[[], float],
         on_cancel: Callable[[Job], None] = lambda job: None,
         on_end: Callable[[Job], None] = lambda job: None,
+        max_wait_s: float = math.inf,
     ) -> None:
         self.request = request
         self.progress = Progress()
@@ -118,6 +137,7 @@ class Job:
         self.voice: Any = None
         self.plan: Any = None
         self.ending: Any = None
+        self.words: Future[SpokenWords | None] | None = None
         self._sink = sink
         self._clock = clock
         self._on_cancel = on_cancel
@@ -126,7 +146,8 @@ class Job:
         self._done = False
         self._cancelled = False
         self._held: list[tuple[Float32, int]] = []
-        self.submitted_at = clock()
+        self.submitted_at = self.queued_at = clock()
+        self.max_wait_s = max_wait_s
         self.admitted_at: float | None = None
         self.first_audio_at: float | None = None
         self.sent = 0
@@ -191,9 +212,20 @@ class Job:
         start, self.sent = self.sent, self.sent + audio.size
         self._emit(SpeechChunk(audio=audio, start=start, codes=codes, final=final), last=False)
 
+    def conclude(self) -> None:
+        """Send the last event of a request that was spoken to its end, once its words are known.
+
+        It waits for them on no thread; a cancel or the engine's end comes first where it comes.
+        """
+        if self.words is None:
+            self.finish()
+        else:
+            self.words.add_done_callback(lambda _: self.finish())
+
     def finish(self) -> None:
         """Send the last event of a request that was spoken to its end or cancelled."""
         now = self._clock()
+        words = self.words.result() if self.words is not None and self.words.done() else None
         admitted = now if self.admitted_at is None else self.admitted_at
         first = self.first_audio_at
         done = SpeechDone(
@@ -204,8 +236,14 @@ class Job:
             queued_s=admitted - self.submitted_at,
             first_audio_s=float("nan") if first is None else first - self.submitted_at,
             total_s=now - self.submitted_at,
+            alignment=words.alignment if words else (),
+            words=words.words if words else (),
         )
         self._emit(done, last=True)
+
+    def abandon(self) -> None:
+        """Nobody listens any more: what follows is dropped."""
+        self._sink = lambda event: None
 
     def fail(self, error: SpeechError) -> None:
         """Send the last event of a request that failed."""
@@ -233,7 +271,3 @@ class Job:
                     self._cancelled = True
         if self._cancelled and not last:
             self._on_cancel(self)
-    def abandon(self) -> None:
-        """Nobody listens any more: what follows is dropped."""
-        self._sink = lambda event: None
-

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.engine import calibrate
+from livekit_xtts.engine.aligner import aligner_for
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
@@ -138,6 +139,7 @@ class Machine:
             sampling=config.sampling,
             char_limits=config.char_limits,
         )
+        words = aligner_for(model.gpt, loaded.tokenizer, model.fingerprint, loaded.folder)
         self.scheduler = Scheduler(
             stepper,
             Prompts(model.gpt, self.runner, config.gpt_start_audio_token),
@@ -154,6 +156,7 @@ class Machine:
                 positions=config.max_codes,
                 trained=loaded.trained,
                 ends=settings.ends,
+                align=words.submit if words else None,
             ),
             self.schedule,
             slots=settings.slots,

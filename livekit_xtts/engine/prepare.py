@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,7 @@ class Preparer:
         trained: False for random weights, whose speech never ends by itself: the budget of codes
             then follows from the text.
         ends: How requests may end; None as the model gives it.
+        align: Finds the words of a request whose codes are complete; None where that cannot be.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Preparer:
         positions: int,
         trained: bool = True,
         ends: Ends | None = None,
+        align: Callable[[Job], None] | None = None,
     ) -> None:
         self._info = info
         self._tokenizer = tokenizer
@@ -68,6 +71,7 @@ class Preparer:
         self._positions = positions
         self._trained = trained
         self._ends = ends or Ends.off()
+        self._align = align
 
     def __call__(self, job: Job) -> Prepared:
         """Check a request.
@@ -92,6 +96,7 @@ class Preparer:
             budget=min(limit for limit in limits if limit),
             stop_bias=self._ends.bias(expected),
             reading=known,
+            align=self._align if request.align else None,
         )
 
     def _ids(self, request: SpeechRequest) -> tuple[int, ...]:

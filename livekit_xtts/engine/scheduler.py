@@ -29,6 +29,7 @@ from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import NOT_FINITE
 from livekit_xtts.engine.schedule import ChunkSchedule
 from livekit_xtts.engine.step import HostCopy, Rows, Stepper
+from livekit_xtts.engine.waiting import WaitingRoom, too_late
 from livekit_xtts.engine.windows import Due, Vocoder, WindowLane
 from livekit_xtts.speech import (
     SAMPLE_RATE,
@@ -87,7 +88,7 @@ class Scheduler:
         self._window_batch = window_batch
         self._depth = depth
         self._lane = WindowLane(stepper, vocoder)
-        self._waiting: deque[Job] = deque()
+        self._waiting = WaitingRoom(self._streams, clock)
         self._filling: list[Job] = []
         self._speaking: list[Job] = []
         self._draining: list[Job] = []
@@ -103,7 +104,7 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Queue a request."""
-        self._waiting.append(job)
+        self._waiting.add(job)
 
     def cancel(self, job: Job) -> None:
         """Note a cancelled job; may be called from any thread."""
@@ -112,7 +113,7 @@ class Scheduler:
     @property
     def jobs(self) -> list[Job]:
         """All requests that have not had their last event."""
-        return [*self._waiting, *self._filling, *self._speaking, *self._draining]
+        return [*self._waiting.jobs, *self._filling, *self._speaking, *self._draining]
 
     @property
     def taken(self) -> int:
@@ -159,10 +160,20 @@ class Scheduler:
             if not job.done:
                 job.finish()
                 self._forget(job)
+        for job in self._waiting.expired():
+            job.fail(too_late(self._clock() - job.queued_at, self._streams))
+
+    def wait_s(self, requests: int) -> float:
+        """Seconds that one more request would wait for a slot, by how long others kept theirs.
+
+        Args:
+            requests: Already accepted.
+        """
+        return self._waiting.wait_s(requests)
 
     def _admit(self) -> None:
         while self._free and self._waiting and self.taken < self._streams:
-            job = self._waiting.popleft()
+            job = self._waiting.pop()
             try:
                 job.prepared = self._prepare(job)
                 job.voice = self._prompts.voice(job.prepared.voice)
@@ -208,7 +219,8 @@ class Scheduler:
 
     def _forget(self, job: Job) -> None:
         """Take a job off every list and give its slot back."""
-        for jobs in (self._waiting, self._filling, self._speaking, self._draining):
+        self._waiting.drop(job)
+        for jobs in (self._filling, self._speaking, self._draining):
             if job in jobs:
                 jobs.remove(job)
         self._agenda.drop(job)
@@ -218,6 +230,7 @@ class Scheduler:
 
     def _give_back(self, job: Job) -> None:
         if job.progress.slot >= 0:
+            self._waiting.left(job)
             self._free.append(job.progress.slot)
             job.progress.slot = -1
 
@@ -345,6 +358,8 @@ class Scheduler:
         self._speaking.remove(job)
         self._draining.append(job)
         self._give_back(job)
+        if prepared.align is not None:
+            prepared.align(job)
 
     def _decode(self, job: Job) -> None:
         jobs = [job]
@@ -377,11 +392,13 @@ class Scheduler:
             if over and not due.final:
                 # The rest would be silence; where that is seen does not depend on the company.
                 del job.progress.codes[codes:]
-                job.progress.stopped = False
+                job.progress.stopped, job.words = False, None
+                if (align := job.prepared.align) is not None:  # type: ignore[union-attr]
+                    align(job)
             held = not over and self._holds(job, out.size)
             job.send(out, codes, over, held)
             if over:
-                job.finish()
+                job.conclude()
                 self._forget(job)
             else:
                 self._note(job)

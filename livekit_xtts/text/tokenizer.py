@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ class TextTokenizer:
             InvalidRequestError: Unknown language, or a language extra is missing.
         """
         return len(self._ids(text, language, normalized, None))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's entries of ids; "" for an id that has none."""
+        return [self._tokenizer.id_to_token(index) or "" for index in ids]
 
     def _ids(
         self, text: str, language: str, normalized: bool, pronunciations: Pronunciations | None
