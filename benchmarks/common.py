@@ -153,6 +153,7 @@ def load_engine(
         threads=args.threads,
         profile=args.profile,
         load_timeout=1800.0,
+        max_wait=None,
         **options,
     )
     engine.load()

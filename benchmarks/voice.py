@@ -89,7 +89,7 @@ class Speaker:
     """The engine, and clones of the teacher's voices."""
 
     def __init__(self, model: Path, espeak: Espeak) -> None:
-        self._engine = LocalEngine(model, slots=8, queue=512, ends=Ends.off())
+        self._engine = LocalEngine(model, slots=8, queue=512, max_wait=None, ends=Ends.off())
         self._engine.load()
         self.voices: list[Voice] = []
         for voice in VOICES:

@@ -39,6 +39,7 @@ from livekit_xtts.cachedspeech import CachedSpeech, Note, Piece
 from livekit_xtts.cachefile import DiskTier
 from livekit_xtts.cachekey import KnownTexts, request_key, speech_key
 from livekit_xtts.engine.engine import Engine
+from livekit_xtts.engine.handover import post_to
 from livekit_xtts.flight import Flight, FromEngine, Produce, from_engine, start
 from livekit_xtts.speech import EngineFailedError, SpeechRequest
 
@@ -292,12 +293,12 @@ class SpeechCache:
 
     async def _follow(self, flight: Flight, produce: Produce | None) -> AsyncGenerator[Piece, None]:
         """Every piece of a flight from its start; leaves it at the end, however that comes."""
-        loop = asyncio.get_running_loop()
+        post = post_to(asyncio.get_running_loop())
         news = asyncio.Event()
 
         def wake() -> None:
             try:
-                loop.call_soon_threadsafe(news.set)
+                post.call(news.set)
             except RuntimeError:
                 flight.leave(wake)  # the listener's loop is closed, so nobody listens there
 

@@ -162,8 +162,8 @@ class SpeechRequest:
         max_codes: A lower budget of codes than the model's; None for the model's.
         streaming: False asks for one chunk with the whole audio at the end.
         normalized: True when `text` has already been through `text.normalize`.
-        max_wait_s: Longest wait for a slot; None for the engine's own limit, infinity for speech that
-            has begun and must go on.
+        max_wait_s: Longest wait for a slot; None for the engine's own limit, infinity for speech
+            that has begun and must go on.
         align: Ask for the times of words in the last event, where the engine can read them. Changes
             no audio.
     """

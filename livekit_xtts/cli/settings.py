@@ -283,7 +283,11 @@ def create_engine(model: str | Path | None, settings: Settings) -> Engine:
     if settings.profile not in PROFILES:
         raise UsageError(f"--profile {settings.profile}: use one of {', '.join(PROFILES)}")
     return LocalEngine(
-        model, device=settings.device, precision=settings.precision, profile=settings.profile
+        model,
+        device=settings.device,
+        precision=settings.precision,
+        profile=settings.profile,
+        max_wait=None,
     )
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
-
-from livekit_xtts.speech import SpeechEvent
 
 
 class Post:
@@ -25,11 +23,14 @@ class Post:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
-        self._waiting: list[tuple[asyncio.Queue[SpeechEvent], SpeechEvent]] = []
+        self._waiting: list[Callable[[], object]] = []
         self._woken = False
 
-    def send(self, to: asyncio.Queue[SpeechEvent], event: SpeechEvent) -> None:
-        """Hand an event over; callable from any thread.
+    def call(self, work: Callable[[], object]) -> None:
+        """Have the loop do something, in order; callable from any thread.
+
+        Args:
+            work: Short, and raises nothing.
 
         Raises:
             RuntimeError: The loop is closed.
@@ -37,7 +38,7 @@ class Post:
         if self._loop.is_closed():
             raise RuntimeError("the event loop is closed")
         with self._lock:
-            self._waiting.append((to, event))
+            self._waiting.append(work)
         held = _held.posts
         if held is None:
             self.wake()
@@ -59,8 +60,8 @@ class Post:
     def _deliver(self) -> None:
         with self._lock:
             waiting, self._waiting, self._woken = self._waiting, [], False
-        for queue, event in waiting:
-            queue.put_nowait(event)
+        for work in waiting:
+            work()
 
 
 class _Held(threading.local):

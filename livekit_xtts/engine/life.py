@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from livekit_xtts.engine.cloner import Cloner
 from livekit_xtts.engine.engine import Sink
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.threads import available, use_threads
+from livekit_xtts.engine.waiting import too_late
 from livekit_xtts.speech import (
     EngineBusyError,
     EngineClosedError,
@@ -89,6 +91,7 @@ class ThreadedEngine:
         info: What is known before loading.
         threads: CPU threads of torch's work on the engine's thread; None for torch's own number.
         load_timeout: Seconds that loading may take; then waiting requests fail, loading goes on.
+        max_wait_s: Longest wait of a request for a slot, where it does not say itself.
         clock: Seconds, monotonic.
     """
 
@@ -98,6 +101,7 @@ class ThreadedEngine:
         *,
         threads: int | None = None,
         load_timeout: float = 300.0,
+        max_wait_s: float = math.inf,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if info.slots < 1 or info.queue < 0:
@@ -110,6 +114,7 @@ class ThreadedEngine:
         self._streams = info.slots
         self._threads = threads
         self._load_timeout = load_timeout
+        self._max_wait_s = max_wait_s
         self._clock = clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -135,6 +140,10 @@ class ThreadedEngine:
     def _assemble(self, loaded: Any) -> Machinery:
         """Put everything together and warm it up, on the engine's thread."""
         raise NotImplementedError
+
+    def _wait_s(self) -> float:
+        """Seconds that a request submitted now would wait for a slot, as far as that is known."""
+        return 0.0
 
     # ---- the contract ---------------------------------------------------------------------
 
@@ -190,7 +199,11 @@ class ThreadedEngine:
                     f"all {self._info.slots} slots and {self._info.queue} places in the"
                     " queue are taken; try again, or give the engine more slots"
                 )
-            job = Job(request, sink, self._clock, self._on_cancel, self._on_end)
+            limit = self._max_wait_s if request.max_wait_s is None else request.max_wait_s
+            wait = self._wait_s()
+            if wait > limit:
+                raise too_late(wait, self._streams)
+            job = Job(request, sink, self._clock, self._on_cancel, self._on_end, limit)
             self._jobs.add(job)
             self._inbox.append(job)
         self._wake.set()

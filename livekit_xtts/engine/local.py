@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from livekit_xtts.engine import source as models
@@ -34,6 +35,9 @@ class LocalEngine(ThreadedEngine):
             as its longest request so far went: on the full-size model in fp32 246 kB a position,
             60 MB for a typical request, 255 MB for the longest.
         queue: Further requests that wait for a slot; beyond that they are refused.
+        max_wait: Seconds that a request may wait for a slot, once the model is loaded; None for as
+            long as it takes. A request that, behind those before it, could not start in time is
+            refused at once (`EngineBusyError`, retryable); one whose time runs out, then.
         profile: "latency", "balanced" or "throughput": how early and how finely audio comes.
         threads: CPU threads of the engine's own work; None for the number that torch uses. The
             host's settings stay as they are.
@@ -58,6 +62,7 @@ class LocalEngine(ThreadedEngine):
         precision: str = "auto",
         slots: int = 8,
         queue: int = 16,
+        max_wait: float | None = 10.0,
         profile: str = "balanced",
         threads: int | None = None,
         load_timeout: float = 300.0,
@@ -69,6 +74,8 @@ class LocalEngine(ThreadedEngine):
     ) -> None:
         if profile not in PROFILES:
             raise ModelError(f"profile={profile!r} is unknown: use one of {', '.join(PROFILES)}")
+        if max_wait is not None and not max_wait >= 0.0:
+            raise ModelError(f"max_wait={max_wait}: use seconds, 0 or more, or None")
         info = EngineInfo(
             model=models.name_of(model),
             fingerprint="",
@@ -77,7 +84,12 @@ class LocalEngine(ThreadedEngine):
             slots=slots,
             queue=queue,
         )
-        super().__init__(info, threads=threads, load_timeout=load_timeout)
+        super().__init__(
+            info,
+            threads=threads,
+            load_timeout=load_timeout,
+            max_wait_s=math.inf if max_wait is None else max_wait,
+        )
         self._source = model
         self._seed = seed
         self._settings = Settings(
@@ -91,6 +103,34 @@ class LocalEngine(ThreadedEngine):
             admission=admission,
             graphs=graphs,
         )
+
+    def _wait_s(self) -> float:
+        machine = self._machine
+        return 0.0 if machine is None else machine.scheduler.wait_s(len(self._jobs))
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of one stream's speech, by the step times measured at load.
+
+        None before. Above 1 speech is made slower than it is heard.
+        """
+        return None if self._machine is None else self._machine.schedule.real_time_factor
+
+    def count_ids(self, text: str, language: str) -> int | None:
+        """Text ids of a text, the language tag included; also of one that is too long to speak.
+
+        Args:
+            text: As a person wrote it.
+            language: A language of the model.
+
+        Returns:
+            None while the model is not loaded, and where it has no vocabulary.
+
+        Raises:
+            InvalidRequestError: Unknown language, or a language extra is missing.
+        """
+        tokenizer = None if self._machine is None else self._machine.tokenizer
+        return None if tokenizer is None else tokenizer.count(text, language)
 
     def _load(self) -> models.Loaded:
         from livekit_xtts.engine.machine import pick_device

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
+
+from livekit_xtts.speech import CODE_SECONDS, SAMPLE_RATE
 
 CONTEXT_CODES = 8
 """Codes around a window that the vocoder computes besides the window's own (about 4 a side)."""
@@ -24,6 +27,18 @@ GROWTH = 2
 
 SCANT_SECONDS = 0.4
 """A lead that a stream outgrows soonest by using all of it for a larger chunk."""
+
+
+_SPEEDS = 256
+"""Speeds whose cuts are kept."""
+
+
+class Plan(Protocol):
+    """What is final when (see `model.streaming.StreamPlan`)."""
+
+    def final_samples(self, codes: int, finished: bool) -> int:
+        """Samples that no later latent can change."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,33 @@ class ChunkSchedule:
         self.profile = profile
         self.times = times
         self.streams = max(1, int(profile.streams * slots))
+        self._kept: dict[tuple[float, int], tuple[int, ...]] = {}
+
+    def cuts(self, speed: float, streaming: bool, plan: Plan, budget: int) -> tuple[int, ...]:
+        """Where a request is cut; kept by speed.
+
+        Args:
+            speed: The request's.
+            streaming: False for one that asks for a single chunk: cut as coarsely as can be.
+            plan: What is final when, at that speed.
+            budget: Most codes of a request.
+        """
+        if not streaming:
+            return tuple(range(self.profile.most, budget, self.profile.most))
+        key = (speed, budget)
+        if key not in self._kept:
+            if len(self._kept) > _SPEEDS:
+                self._kept.clear()
+            self._kept[key], _ = self.boundaries(
+                lambda codes: plan.final_samples(codes, False) / SAMPLE_RATE, budget
+            )
+        return self._kept[key]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of one stream's speech, in chunks of the usual size."""
+        codes = self.profile.most
+        return self.times.chunk(codes) / (codes * CODE_SECONDS)
 
     def boundaries(
         self, final_seconds: Callable[[int], float], budget: int

@@ -94,7 +94,6 @@ class Scheduler:
         self._draining: list[Job] = []
         self._free = list(range(slots - 1, -1, -1))
         self._flights: deque[tuple[tuple[Job, ...], HostCopy]] = deque()
-        self._cuts: dict[float, tuple[int, ...]] = {}
         self._cancelled: deque[Job] = deque()
         self._pieces = 0  # Of prompts, since the last step.
         self._policy = Policy(schedule, slots)
@@ -179,7 +178,9 @@ class Scheduler:
                 job.voice = self._prompts.voice(job.prepared.voice)
                 job.plan = self._vocoder.plan(job.request.speed)
                 job.ending = Ending(self._ends, job.prepared.reading, job.request.speed)
-                job.progress.cuts = self._cuts_of(job)
+                job.progress.cuts = self._schedule.cuts(
+                    job.request.speed, job.request.streaming, job.plan, self._positions
+                )
                 progress = job.progress
                 progress.slot = self._free.pop()
                 self._filling.append(job)
@@ -194,20 +195,6 @@ class Scheduler:
                 self._note(job)
             except Exception as error:
                 self._fail(job, error, "preparing the request")
-
-    def _cuts_of(self, job: Job) -> tuple[int, ...]:
-        if not job.request.streaming:
-            most = self._schedule.profile.most
-            return tuple(range(most, self._positions, most))
-        speed = job.request.speed
-        if speed not in self._cuts:
-            if len(self._cuts) > 256:
-                self._cuts.clear()
-            plan = job.plan
-            self._cuts[speed], _ = self._schedule.boundaries(
-                lambda codes: plan.final_samples(codes, False) / SAMPLE_RATE, self._positions
-            )
-        return self._cuts[speed]
 
     def _fail(self, job: Job, error: Exception, doing: str) -> None:
         if not isinstance(error, SpeechError):

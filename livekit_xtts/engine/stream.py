@@ -29,7 +29,7 @@ async def speak(engine: Engine, request: SpeechRequest) -> AsyncGenerator[Speech
     """
     post = post_to(asyncio.get_running_loop())
     events: asyncio.Queue[SpeechEvent] = asyncio.Queue()
-    task = engine.submit(request, partial(post.send, events))
+    task = engine.submit(request, lambda event: post.call(partial(events.put_nowait, event)))
     try:
         while isinstance(event := await events.get(), SpeechChunk):
             yield event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ async def test_a_loop_is_woken_once_for_what_is_sent_together(
         with together():
             for start in range(4):
                 for queue in queues:
-                    post.send(queue, chunk(start))
+                    post.call(partial(queue.put_nowait, chunk(start)))
             assert woken.count == 0
 
     thread = threading.Thread(target=send)
@@ -55,7 +56,7 @@ async def test_a_loop_is_woken_once_for_what_is_sent_together(
     thread.join()
     # Alone, each event wakes the loop that has nothing else to take.
     for start in range(2):
-        post.send(queues[0], chunk(start))
+        post.call(partial(queues[0].put_nowait, chunk(start)))
         await queues[0].get()
     assert woken.count == 3
 
@@ -67,7 +68,7 @@ async def test_what_comes_before_the_loop_wakes_goes_with_the_first(
     woken, post = Woken(loop, monkeypatch), post_to(loop)
     queue: asyncio.Queue[SpeechEvent] = asyncio.Queue()
     for start in range(5):
-        post.send(queue, chunk(start))
+        post.call(partial(queue.put_nowait, chunk(start)))
     assert [(await queue.get()).start for _ in range(5)] == [0, 1, 2, 3, 4]  # type: ignore[union-attr]
     assert woken.count == 1
 
@@ -77,11 +78,11 @@ def test_a_closed_loop_is_an_error_for_its_sender_alone() -> None:
     queue: asyncio.Queue[SpeechEvent] = asyncio.Queue()
     gone, alive = Post(closed), Post(other)
     with together():
-        gone.send(queue, chunk(0))
-        alive.send(queue, chunk(1))
+        gone.call(partial(queue.put_nowait, chunk(0)))
+        alive.call(partial(queue.put_nowait, chunk(1)))
         closed.close()
     with pytest.raises(RuntimeError, match="closed"):
-        gone.send(queue, chunk(2))
+        gone.call(partial(queue.put_nowait, chunk(2)))
     other.run_until_complete(asyncio.sleep(0))
     assert queue.get_nowait().start == 1  # type: ignore[union-attr]
     other.close()

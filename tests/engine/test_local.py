@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -22,12 +23,14 @@ import torch
 from livekit_xtts.engine import life, source, threads
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
 from livekit_xtts.engine.source import random_voice
 from livekit_xtts.engine.stream import speak
 from livekit_xtts.model.checkpoint import save_model
 from livekit_xtts.model.xtts import XttsModel
 from livekit_xtts.speech import (
+    CODE_SECONDS,
     EngineBusyError,
     EngineClosedError,
     EngineFailedError,
@@ -192,7 +195,7 @@ def test_a_device_that_is_not_there(engines: Any) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"profile": "fast"}, {"slots": 0}, {"queue": -1}, {"threads": 0}],
+    [{"profile": "fast"}, {"slots": 0}, {"queue": -1}, {"threads": 0}, {"max_wait": -1.0}],
     ids=str,
 )
 def test_options_out_of_range(options: dict[str, Any]) -> None:
@@ -213,6 +216,31 @@ def test_more_than_slots_and_queue_is_refused_at_once(engines: Any, held: HeldLo
     engine.submit(ids(), again := Inbox())
     held.go.set()
     assert all(isinstance(inbox.wait(), SpeechDone) for inbox in (*inboxes, again))
+
+
+def test_a_request_that_could_not_start_in_time_is_refused_at_once(engines: Any) -> None:
+    engine = engines(slots=1, max_wait=2.0)
+    engine.load()
+    begun, release = threading.Event(), threading.Event()
+    runner = engine._machine.runner
+    step = runner.step
+
+    def held(*arguments: Any) -> Any:
+        begun.set()
+        assert release.wait(LONG)
+        return step(*arguments)
+
+    runner.step = held
+    engine.submit(ids(), first := Inbox())
+    assert begun.wait(LONG)
+    engine._machine.scheduler._waiting._kept_s = 10.0
+    with pytest.raises(EngineBusyError, match="longer than") as refused:
+        engine.submit(ids(), Inbox())
+    assert refused.value.retryable
+    engine.submit(ids(max_wait_s=math.inf), patient := Inbox())
+    runner.step = step
+    release.set()
+    assert isinstance(first.wait(), SpeechDone) and isinstance(patient.wait(), SpeechDone)
 
 
 def test_bad_requests_fail_alone_and_say_why(engines: Any, small_model: XttsModel) -> None:
@@ -578,3 +606,21 @@ def test_a_process_with_a_running_engine_ends() -> None:
         "assert heard.wait(60)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_what_the_pipeline_asks_of_an_engine() -> None:
+    """How fast it is, from the step times; and how many ids a text has."""
+    times = StepTimes(step_s=0.1, window_s=0.02, window_code_s=0.001)
+    engine = LocalEngine("random-small", device="cpu", times=times, profile="balanced")
+    try:
+        assert engine.real_time_factor is None and engine.count_ids("Hello.", "en") is None
+        engine.load()
+        codes = 20
+        work = codes * 0.1 + 0.02 + (codes + CONTEXT_CODES) * 0.001
+        assert engine.real_time_factor == pytest.approx(work / (codes * CODE_SECONDS))
+        assert engine.count_ids("Hello.", "en") == 1 + len("hello.")
+        assert (engine.count_ids("x" * 900, "en") or 0) > 400
+        with pytest.raises(InvalidRequestError):
+            engine.count_ids("Hello.", "xx")
+    finally:
+        engine.close()

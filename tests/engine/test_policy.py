@@ -10,8 +10,8 @@ import pytest
 from livekit_xtts.engine.load import load_fnc
 from livekit_xtts.engine.policy import HOLD_SECONDS, sustainable_streams
 from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule, StepTimes
-from livekit_xtts.speech import SAMPLE_RATE
-from tests.engine.fakes import Rig, request
+from livekit_xtts.speech import SAMPLE_RATE, EngineBusyError, SpeechDone
+from tests.engine.fakes import TIMES, Rig, request
 from tests.fake_engine import FakeEngine
 
 CODE_S = 1024 / 22_050
@@ -82,3 +82,37 @@ def test_load_is_the_fullest_engine_and_at_most_one() -> None:
     full.occupancy = lambda: 1.5  # type: ignore[method-assign]
     assert load_fnc(engine, full)() == 1.0
     assert load_fnc()() == 0.0
+
+
+def test_nobody_waits_beyond_their_time() -> None:
+    rig = Rig(slots=8, streams=1)
+    rig.runner.endless = True
+    _, speaking = rig.submit(request(0, max_codes=90))
+    rig.scheduler.tick()
+    (short, brief), (long, patient) = rig.submit(request(1)), rig.submit(request(2))
+    short.max_wait_s = 0.5
+    rig.scheduler._waiting._expires = rig.clock() + 0.5
+    began = rig.clock()
+    while brief.last is None:
+        assert rig.scheduler.tick()
+    assert isinstance(brief.error, EngineBusyError) and brief.error.retryable
+    # A piece of work that has begun is not interrupted.
+    assert 0.5 <= rig.clock() - began < 0.5 + max(TIMES.step(1), TIMES.window(20), TIMES.piece_s)
+    rig.run()
+    assert isinstance(speaking.last, SpeechDone) and isinstance(patient.last, SpeechDone)
+    assert long.admitted_at is not None and long.admitted_at - began > 0.5
+
+
+def test_the_wait_of_one_more_is_known_from_how_long_others_took() -> None:
+    rig = Rig(slots=2)
+    assert rig.scheduler.wait_s(10) == 0.0, "nothing is known yet"
+    rig.runner.endless = True
+    for seed in range(2):
+        rig.submit(request(seed, max_codes=30))
+    rig.run()
+    kept = rig.scheduler._waiting._kept_s
+    assert 30 * TIMES.step(1) < kept < 90 * TIMES.step(2)
+    assert rig.scheduler.wait_s(1) == 0.0, "a slot is free"
+    # Two speak: the first to end does so after half a turn; three wait before this one.
+    assert rig.scheduler.wait_s(2) == pytest.approx(0.25 * kept)
+    assert rig.scheduler.wait_s(5) == pytest.approx(1.75 * kept)
