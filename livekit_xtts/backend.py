@@ -16,6 +16,7 @@ from livekit_xtts.events import SpeakOptions
 from livekit_xtts.log import logger
 from livekit_xtts.options import TTSOptions, VoiceSource
 from livekit_xtts.pacing import SpeechStats
+from livekit_xtts.parts import id_counter
 from livekit_xtts.pipeline import Pipeline
 from livekit_xtts.sentences import tokenizer_segments
 from livekit_xtts.speech import Voice
@@ -113,7 +114,11 @@ class Backend:
                 voice = await self.library.resolve_async(options.voice)
         segments = None
         if options.tokenizer is not None:
-            segments = tokenizer_segments(options.tokenizer, options.language)
+            segments = tokenizer_segments(
+                options.tokenizer,
+                options.language,
+                count_ids=id_counter(pipeline.engine, options.language, options.pronunciations),
+            )
         return pipeline, SpeakOptions(
             voice=voice,
             language=options.language,

@@ -39,22 +39,36 @@ class Level:
     """The level of speech, as far as it has been seen."""
 
     def __init__(self) -> None:
-        self._powers: list[Float32] = []
-        self._rest = np.zeros(0, np.float32)
-        self.peak = 0.0
+        self._new: list[Float32] = []
+        self._powers = np.zeros(0, np.float32)
+        self._peak = 0.0
 
     def add(self, audio: Float32) -> None:
-        """See more of it; shape (samples,)."""
-        self.peak = max(self.peak, float(np.abs(audio).max(initial=0.0)))
-        audio = np.concatenate((self._rest, audio))
+        """See more of it; shape (samples,). Costs nothing before somebody asks."""
+        self._new.append(audio)
+
+    def _look(self) -> None:
+        if not self._new:
+            return
+        audio = np.concatenate(self._new)
         frames = audio.size // FRAME
-        self._rest = audio[frames * FRAME :]
-        self._powers.append((audio[: frames * FRAME].reshape(frames, FRAME) ** 2).mean(axis=1))
+        self._new = [audio[frames * FRAME :]]
+        if frames:
+            self._peak = max(self._peak, float(np.abs(audio).max()))
+            new = (audio[: frames * FRAME].reshape(frames, FRAME) ** 2).mean(axis=1)
+            self._powers = np.concatenate((self._powers, new))
+
+    @property
+    def peak(self) -> float:
+        """Its largest sample."""
+        self._look()
+        return self._peak
 
     @property
     def measured(self) -> tuple[float, float]:
         """Mean power of what is not a pause, and its seconds."""
-        powers = np.concatenate(self._powers) if self._powers else np.zeros(0, np.float32)
+        self._look()
+        powers = self._powers
         if not powers.size or (loudest := float(powers.max())) < _SILENT:
             return 0.0, 0.0
         active = powers[powers > loudest * 10 ** (-ACTIVE_DB / 10)]
@@ -122,8 +136,10 @@ class Leveller:
 
     def _next(self, seconds: float, whole: bool) -> float:
         """The gain in dB at the end of the next so many seconds."""
+        if not self._spoken:
+            return 0.0
         power, known_s = self._segment.measured
-        if not self._spoken or known_s < (LEAST_WHOLE_S if whole else LEAST_S):
+        if known_s < (LEAST_WHOLE_S if whole else LEAST_S):
             return self._gain_db
         total_s = sum(seconds for _, seconds in self._spoken)
         usual = sum(power * seconds for power, seconds in self._spoken) / total_s

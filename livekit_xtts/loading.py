@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 def load(
     model: str | Path | None = None,
     *,
-    device: str = "auto",
-    precision: str = "auto",
+    device: str | None = None,
+    precision: str | None = None,
     timeout: float | None = None,
 ) -> Engine:
     """Load the process's shared engine, blocking; for `AgentServer.setup_fnc`.
@@ -23,9 +24,9 @@ def load(
     Every `TTS` of this process with the same model, device and precision speaks through it.
 
     Args:
-        model: Folder of a model; None for the bundled voice.
-        device: See `TTS`.
-        precision: See `TTS`.
+        model: Folder of a model; None for `LIVEKIT_XTTS_MODEL`, else the bundled voice.
+        device: See `TTS`; None for `LIVEKIT_XTTS_DEVICE`, else "auto".
+        precision: See `TTS`; None for `LIVEKIT_XTTS_PRECISION`, else "auto".
         timeout: Seconds, None for the engine's own budget.
 
     Returns:
@@ -40,6 +41,10 @@ def load(
     if importlib.util.find_spec("livekit.agents") is not None:
         # Here, not at the job's first `TTS(...)`, where it would hold up the event loop.
         importlib.import_module("livekit_xtts.tts")
-    engine = shared_engine(model, device, precision)
+    engine = shared_engine(
+        model or os.environ.get("LIVEKIT_XTTS_MODEL") or None,
+        device or os.environ.get("LIVEKIT_XTTS_DEVICE") or "auto",
+        precision or os.environ.get("LIVEKIT_XTTS_PRECISION") or "auto",
+    )
     engine.load(timeout)
     return engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from livekit_xtts.audio import silence
 from livekit_xtts.cache import Piece, SpeechCache, from_engine
@@ -12,13 +12,19 @@ from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import Flush, TextStream
 from livekit_xtts.speech import (
     CODE_SECONDS,
+    MAX_TEXT_IDS,
     SAMPLE_RATE,
     Float32,
     SpeechDone,
+    SpeechError,
     SpeechRequest,
 )
-from livekit_xtts.text.segment import Segment, Segmenter
+from livekit_xtts.text.pronunciation import Pronunciations
+from livekit_xtts.text.segment import FIRST_WORDS, Segment, Segmenter
 from livekit_xtts.timings import TimedWord, carried_over, split_words, word_shares
+
+MOST_IDS_A_SIGN = 10
+"""More text ids than any character makes that is read out as words."""
 
 UNSPEAKABLE_S = 0.1
 """Silence for text that has nothing to say ("...", emoji): a listener still gets audio."""
@@ -45,11 +51,34 @@ def speech_events(
 _uncached = SpeechCache(max_bytes=0)
 
 
+def id_counter(
+    engine: Engine, language: str, pronunciations: Pronunciations | None
+) -> Callable[[str], int] | None:
+    """Counts the text ids that a piece of text will have; None for engines that cannot tell."""
+    count: Callable[[str, str], int | None] | None = getattr(engine, "count_ids", None)
+    if count is None:
+        return None
+
+    def ids(text: str) -> int:
+        # A letter is one id at most; a figure, a sign or a letter to be transliterated a word.
+        plain = sum((letter.isalpha() and letter < "\u0600") or letter.isspace() for letter in text)
+        if plain + MOST_IDS_A_SIGN * (len(text) - plain) <= MAX_TEXT_IDS:
+            return 0
+        said = text if pronunciations is None else pronunciations.apply(text)
+        try:
+            return count(said.strip(), language) or 0
+        except SpeechError:
+            return 0  # the request says what is wrong, in its place
+
+    return ids
+
+
 async def native_segments(
     text: TextStream,
     language: str,
     *,
     char_limit: int | None = None,
+    count_ids: Callable[[str], int] | None = None,
     known: bool = False,
     protected: Iterable[str] = (),
 ) -> AsyncGenerator[Segment]:
@@ -59,13 +88,17 @@ async def native_segments(
         text: The stream.
         language: Any spelling of one of the languages.
         char_limit: Most characters of a segment; None for the language's own.
+        count_ids: Counts the text ids of a segment, of which there may be 400; None where only
+            characters can be counted.
         known: The stream brings all of the text at once: the first segment need not leave early.
         protected: Words and phrases that no cut may fall into.
     """
-    segmenter = (
-        Segmenter(language, char_limit=char_limit, first=None, protected=protected)
-        if known
-        else Segmenter(language, char_limit=char_limit, protected=protected)
+    segmenter = Segmenter(
+        language,
+        char_limit=char_limit,
+        count_ids=count_ids,
+        protected=protected,
+        first=None if known else FIRST_WORDS,
     )
     iterator = aiter(text)
     failure: Exception | None = None

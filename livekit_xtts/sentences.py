@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from livekit.agents import tokenize
 
@@ -12,7 +12,12 @@ from livekit_xtts.text.marks import Strength
 from livekit_xtts.text.segment import PAUSES, Segment, Segmenter
 
 
-def tokenizer_segments(tokenizer: tokenize.SentenceTokenizer, language: str) -> Segments:
+def tokenizer_segments(
+    tokenizer: tokenize.SentenceTokenizer,
+    language: str,
+    *,
+    count_ids: Callable[[str], int] | None = None,
+) -> Segments:
     """Segments cut where a LiveKit tokenizer says.
 
     A sentence over the language's limit is cut further, since tokenizers do not. The original
@@ -21,6 +26,7 @@ def tokenizer_segments(tokenizer: tokenize.SentenceTokenizer, language: str) -> 
     Args:
         tokenizer: Any `livekit.agents.tokenize.SentenceTokenizer`.
         language: Says which limit holds.
+        count_ids: Counts text ids, of which a segment may have 400.
     """
 
     async def cut(text: TextStream) -> AsyncGenerator[Segment]:
@@ -42,7 +48,7 @@ def tokenizer_segments(tokenizer: tokenize.SentenceTokenizer, language: str) -> 
         index = 0
         try:
             async for token in stream:
-                for piece in _within_limits(original.take(token.token), language):
+                for piece in _within_limits(original.take(token.token), language, count_ids):
                     yield Segment(piece, index, pause_s=PAUSES[Strength.SENTENCE])
                     index += 1
             await feeding
@@ -61,9 +67,11 @@ def _end(stream: tokenize.SentenceStream, task: asyncio.Task[None]) -> None:
         stream.end_input()
 
 
-def _within_limits(sentence: str, language: str) -> list[str]:
-    segmenter = Segmenter(language, first=None)
-    if len(sentence.strip()) <= segmenter.char_limit:
+def _within_limits(
+    sentence: str, language: str, count_ids: Callable[[str], int] | None
+) -> list[str]:
+    segmenter = Segmenter(language, first=None, count_ids=count_ids)
+    if segmenter.fits(sentence):
         return [sentence]
     return [segment.text for segment in [*segmenter.push(sentence), *segmenter.flush()]]
 

@@ -23,7 +23,7 @@ from livekit_xtts.events import (
 from livekit_xtts.levels import LEAST_S, Leveller
 from livekit_xtts.log import logger
 from livekit_xtts.pacing import Pacing, Playout, SpeechStats, held_back_s, rate_meter
-from livekit_xtts.parts import Part, native_segments, speech_events
+from livekit_xtts.parts import Part, id_counter, native_segments, speech_events
 from livekit_xtts.speech import (
     SAMPLE_RATE,
     Float32,
@@ -109,6 +109,7 @@ class Utterance:
             text,
             language,
             char_limit=limits.get(language),
+            count_ids=id_counter(self._engine, language, self._options.pronunciations),
             known=self._known,
             protected=self._options.pronunciations or (),
         )
@@ -210,6 +211,8 @@ class Utterance:
         try:
             async for event in events:
                 part.heard_at = self._loop.time()
+                if self._meter.real_time_factor is None:
+                    rate_meter(self._engine)  # measured at a load that may have been under way
                 if isinstance(event, SpeechDone):
                     language, speed = self._options.language, self._options.speed
                     part.learn(event, request.text, language, speed)

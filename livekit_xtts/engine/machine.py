@@ -83,6 +83,7 @@ class Machine:
     def __init__(self, loaded: Loaded, settings: Settings) -> None:
         model, config = loaded.model, loaded.model.config
         self.model = model
+        self.tokenizer = loaded.tokenizer
         self.device = model.gpt.mel_head.weight.device
         cuda = self.device.type == "cuda"
         # Rows that pad a graph's bucket need a slot that is nobody's.

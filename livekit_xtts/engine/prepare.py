@@ -33,6 +33,10 @@ class Tokenizer(Protocol):
         """See `text.tokenizer.TextTokenizer.encode`."""
         ...
 
+    def count(self, text: str, language: str, *, normalized: bool = False) -> int:
+        """See `text.tokenizer.TextTokenizer.count`."""
+        ...
+
 
 class Preparer:
     """What `Scheduler` calls for each request it admits.

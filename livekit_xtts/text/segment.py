@@ -10,6 +10,9 @@ from livekit_xtts.text.boundaries import Scanner
 from livekit_xtts.text.languages import CHAR_LIMITS, canonical_language
 from livekit_xtts.text.marks import Boundary, Strength
 
+FIRST_WORDS = 8
+"""The first segment of a text that is still being written leaves with so many words."""
+
 TINY_WORDS = 3
 """A segment with fewer words is merged with a neighbour where there is one."""
 
@@ -69,7 +72,7 @@ class Segmenter:
         char_limit: int | None = None,
         ids_limit: int = MAX_TEXT_IDS,
         count_ids: Callable[[str], int] | None = None,
-        first: int | None = 8,
+        first: int | None = FIRST_WORDS,
         protected: Iterable[str] = (),
     ) -> None:
         """Begin an empty text.
@@ -133,7 +136,7 @@ class Segmenter:
         done: list[Segment] = []
         while self.pending:
             text = self.pending
-            if self._fits(text):
+            if self.fits(text):
                 done.append(Segment(text, self._index, True))
                 break
             self._cut(self._best(len(text)), done)
@@ -193,7 +196,8 @@ class Segmenter:
         solid = self._scanner.solid
         return position - solid[0] if solid else 0
 
-    def _fits(self, text: str) -> bool:
+    def fits(self, text: str) -> bool:
+        """Whether a text is within both limits."""
         if len(text.strip()) > self.char_limit:
             return False
         return self._count_ids is None or self._count_ids(text) <= self._ids_limit
@@ -217,7 +221,7 @@ class Segmenter:
     def _cut(self, boundary: Boundary, done: list[Segment]) -> None:
         """Give the text before a boundary as a segment, in pieces where it is over a limit."""
         text = self._scanner.text
-        while not self._fits(text[: boundary.position]) and boundary.position > 1:
+        while not self.fits(text[: boundary.position]) and boundary.position > 1:
             boundary = self._best(boundary.position)
         done.append(
             Segment(text[: boundary.position], self._index, pause_s=PAUSES[boundary.strength])

@@ -101,6 +101,16 @@ async def test_a_tokenizers_sentence_over_the_limit_is_cut() -> None:
     assert [segment.index for segment in segments] == list(range(len(segments)))
 
 
+async def test_a_tokenizers_sentence_with_too_many_ids_is_cut() -> None:
+    text = "call " + "1234567 " * 20 + "now."
+    cut = tokenizer_segments(
+        tokenize.blingfire.SentenceTokenizer(), "en", count_ids=lambda text: 4 * len(text)
+    )
+    segments = [segment async for segment in cut(pieces(text))]
+    assert len(segments) > 1 and all(4 * len(segment.text) <= 400 for segment in segments)
+    assert "".join(segment.text for segment in segments) == text
+
+
 async def test_a_tokenizer_follows_a_flush_and_a_failing_text() -> None:
     cut = tokenizer_segments(tokenize.blingfire.SentenceTokenizer(), "en")
     segments = [segment async for segment in cut(pieces("Hello there, you", FLUSH, " and you."))]

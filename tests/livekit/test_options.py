@@ -20,6 +20,7 @@ from livekit.agents import (
 from livekit.agents import tts as agents_tts
 from livekit.agents.telemetry import traces
 
+import livekit_xtts
 from livekit_xtts.audio import write_wav
 from livekit_xtts.events import SpeechTimeoutError
 from livekit_xtts.options import ENVIRONMENT, TTSOptions
@@ -453,3 +454,29 @@ def test_a_start_that_failed_is_tried_again(
     tts.load(timeout=5)
     assert threads == ["xtts-start"] * 2
     assert tts.model == "fake"
+
+
+def test_load_takes_what_the_code_does_not_say_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[object, ...]] = []
+
+    class Loads:
+        def load(self, timeout: float | None) -> None:
+            made.append((timeout,))
+
+    def shared(*arguments: object) -> Loads:
+        made.append(arguments)
+        return Loads()
+
+    monkeypatch.setattr("livekit_xtts.engine.shared.shared_engine", shared)
+    for name in ("MODEL", "DEVICE", "PRECISION"):
+        monkeypatch.delenv(f"LIVEKIT_XTTS_{name}", raising=False)
+    livekit_xtts.load(timeout=3.0)
+    assert made == [(None, "auto", "auto"), (3.0,)]
+    monkeypatch.setenv("LIVEKIT_XTTS_MODEL", "random-small")
+    monkeypatch.setenv("LIVEKIT_XTTS_DEVICE", "cpu")
+    monkeypatch.setenv("LIVEKIT_XTTS_PRECISION", "fp32")
+    livekit_xtts.load()
+    livekit_xtts.load("other", device="cuda", precision="bf16")
+    assert made[2::2] == [("random-small", "cpu", "fp32"), ("other", "cuda", "bf16")]

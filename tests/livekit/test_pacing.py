@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
@@ -84,6 +85,34 @@ async def test_a_slow_engine_starts_late_enough_and_says_so_once(
     assert len([record for record in caplog.records if "holding back" in record.message]) == 1
     assert pipeline.stats.underrun_s < 0.05
     assert pipeline.stats.held_back_s > 0.5
+
+
+async def test_the_first_speech_of_a_slow_engine_that_still_loads_is_held_back(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    """Its real-time factor is measured at load, after the request was made."""
+    engine = make_engine(hold_load=True, script=Script(gated=True))
+    pipeline = Pipeline(engine)
+    begun: list[object] = []
+
+    async def listen() -> None:
+        async for event in pipeline.speak(THREE, pacing=Pacing(whole_below=0)):
+            begun.append(event)
+
+    listening = asyncio.create_task(listen())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert engine.tasks
+    engine.real_time_factor = 3.0
+    engine.finish_load()
+    engine.allow(1)
+    await engine.until(lambda: engine.steps == 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not begun, "0.2 s of a text that takes 4 s are not enough at a third of its speed"
+    engine.allow()
+    await listening
+    assert pipeline.stats.held_back_s > 1.0
 
 
 async def test_a_fast_engine_starts_with_its_first_chunk(engine: FakeEngine) -> None:

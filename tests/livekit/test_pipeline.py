@@ -24,12 +24,14 @@ from livekit_xtts.pipeline import (
     SpeechTimeoutError,
 )
 from livekit_xtts.speech import (
+    MAX_TEXT_IDS,
     SAMPLE_RATE,
     EngineBusyError,
     EngineFailedError,
     InvalidRequestError,
     SpeechRequest,
 )
+from livekit_xtts.text.pronunciation import Pronunciations
 from tests.fake_engine import FOREVER, FakeEngine, Script
 from tests.livekit.helpers import LONG
 
@@ -350,3 +352,46 @@ async def test_stats_are_told_once_for_each_utterance(engine: FakeEngine) -> Non
     assert pipeline.stats.utterances == 2
     assert pipeline.stats.failed == 1
     assert pipeline.stats.audio_s == pytest.approx(told[0].audio_s)
+
+
+async def test_no_segment_has_more_ids_than_the_model_takes(engine: FakeEngine) -> None:
+    """Digits are few characters and many ids; how many, the engine knows."""
+    text = "Call " + "1234567 " * 24 + "now, or never."
+    asked: list[str] = []
+
+    def count(text: str, language: str) -> int:
+        asked.append(language)
+        return 1 + 4 * len(text)
+
+    engine.count_ids = count  # type: ignore[attr-defined]
+    events = await collect(Pipeline(engine).speak(text, SpeakOptions(language="en")))
+    assert len(engine.requests) > 2 and set(asked) == {"en"}
+    assert all(count(request.text, "en") <= MAX_TEXT_IDS for request in engine.requests)
+    assert "".join(e.text for e in events if isinstance(e, SegmentStarted)) == text
+
+
+async def test_ids_are_counted_of_what_will_be_said(engine: FakeEngine) -> None:
+    counted: list[str] = []
+
+    def count(text: str, language: str) -> int | None:
+        counted.append(text)
+        return None  # not loaded yet: characters alone decide
+
+    engine.count_ids = count  # type: ignore[attr-defined]
+    options = SpeakOptions(pronunciations=Pronunciations({"XTTS": "ex tee tee ess"}))
+    await collect(Pipeline(engine).speak(f"XTTS says {' 4 & 5' * 20} to you.", options))
+    assert counted and "ex tee tee ess" in counted[0]
+    assert len(engine.requests) == 1
+
+    counted.clear()
+    await collect(Pipeline(engine).speak("Nothing here can be longer than its letters.", options))
+    assert not counted
+
+
+async def test_a_language_that_cannot_be_counted_fails_at_the_engine(engine: FakeEngine) -> None:
+    def count(text: str, language: str) -> int:
+        raise InvalidRequestError("an extra is missing")
+
+    engine.count_ids = count  # type: ignore[attr-defined]
+    events = await collect(Pipeline(engine).speak(f"A text {'1 2 3 ' * 20}."))
+    assert isinstance(events[-1], Finished)
