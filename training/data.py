@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.codes import load_part
-from training.settings import CEPSTRA, MAX_PERIODS, MIN_PERIODS, WORK
+from training.settings import CEPSTRA, GATES, MAX_PERIODS, MIN_PERIODS, WORK
 
 PERIOD_CLASSES = MAX_PERIODS - MIN_PERIODS + 2  # the first stands for unvoiced
 FEATURES = 4 * CEPSTRA + 4 + PERIOD_CLASSES
@@ -116,6 +116,20 @@ def clock(positions: Tensor) -> Tensor:
     """A period of four codes as three waves: tells the decoder where in a code a sample lies."""
     angle = positions.float() * (torch.pi / 2)
     return torch.stack([torch.cos(2 * angle), torch.cos(angle), torch.sin(angle)], -1)
+
+
+def period_gates(features: Tensor) -> Tensor:
+    """Whether each code has at least 5, 6, … periods, as -1 or 1: (n, GATES).
+
+    Unvoiced codes, whose count is not known, have what lies between those of their neighbours.
+    """
+    kinds = features[:, -PERIOD_CLASSES:].argmax(1).numpy()
+    known = np.flatnonzero(kinds > 0)
+    if len(known) == 0:
+        return torch.full((len(kinds), GATES), -1.0)
+    counts = np.rint(np.interp(np.arange(len(kinds)), known, kinds[known])).astype(np.int64)
+    steps = np.where(counts[:, None] > np.arange(1, GATES + 1), 1.0, -1.0)
+    return torch.from_numpy(steps.astype(np.float32))
 
 
 def _positions(text: str, tokens: list[str], times: list[list[float]], length: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def assemble(gpt: Path, vocoder: Path, speaker: Path) -> XttsModel:
     state = torch.load(vocoder, weights_only=True)
     features = for_features()
     features.load_state_dict(state["vocoder"])
-    source = HiddenSource(gpt, SpeechSet("train", 2), random.Random(10))
+    source = HiddenSource(gpt, SpeechSet("train", 2), random.Random(10), torch.device("cpu"))
     composed = compose(features, *source.readout())
     model.vocoder.load_state_dict(composed.state_dict())
     model.speaker_encoder.load_state_dict(torch.load(speaker, weights_only=True))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.gpt import GPT
 from training.data import CLOCK, FEATURES, clock
-from training.settings import CODES, VOCABULARY
+from training.settings import CODES, GATES, VOCABULARY
 
 CONFIG = XttsConfig(
     gpt_layers=6,
@@ -25,7 +25,7 @@ CONFIG = XttsConfig(
     gpt_stop_audio_token=CODES + 1,
     decoder_input_dim=256,
     d_vector_dim=64,
-    decoder_upsample_initial_channel=128,
+    decoder_upsample_initial_channel=192,
     decoder_resblock_kernel_sizes=(3, 7),
     decoder_resblock_dilation_sizes=((1, 3, 5),) * 2,
     conditioning_blocks=2,
@@ -52,7 +52,8 @@ class Heads(nn.Module):
 
     From the hidden state that predicts code i: the features of code i, those of code i - 1
     (which it has
-    read), and the clock. What is linear in the hidden state is easy for the decoder to take up.
+    read), the clock, and the periods of code i as decisions (-1 or 1). What is linear in the hidden
+    state is easy for the decoder to take up.
     """
 
     def __init__(self, width: int) -> None:
@@ -60,6 +61,7 @@ class Heads(nn.Module):
         self.current = nn.Linear(width, FEATURES)
         self.previous = nn.Linear(width, FEATURES)
         self.clock = nn.Linear(width, CLOCK)
+        self.gates = nn.Linear(width, GATES)
 
 
 def pad_to(length: int, step: int) -> int:

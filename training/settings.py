@@ -32,3 +32,4 @@ CODES = 1024
 VOCABULARY = 320
 CEPSTRA = 24
 MIN_PERIODS, MAX_PERIODS = 4, 14  # periods of the voice within one code
+GATES = MAX_PERIODS - MIN_PERIODS  # is a code's count of periods at least 5, …, 14?

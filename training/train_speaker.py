@@ -1,6 +1,6 @@
 """Stage 5, the speaker encoder: which of the teacher's voices is a clip of?
 
-    python -m training.train_speaker [--minutes 4]
+    python -m training.train_speaker [--minutes 4] [--device cuda]
 
 Writes WORK/speaker.pt. The embeddings are unit vectors, pulled towards a direction of their voice.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 
 from livekit_xtts.model.mel import resample
 from livekit_xtts.model.speaker_encoder import SpeakerEncoder
+from training.device import Stopwatch, add_options, pick
 from training.model import CONFIG
 from training.references import clips
 from training.settings import VOICES, WORK
@@ -51,22 +51,23 @@ def main() -> None:
     """Trains and reports the accuracy on dev clips."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--threads", type=int, default=1)
+    add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    device = pick(options.device)
     torch.manual_seed(8)
     rng = random.Random(8)
     pool, dev = clips_16k("train", 60), clips_16k("dev", 8)
-    encoder = SpeakerEncoder(CONFIG)
-    centres = torch.nn.Parameter(torch.randn(len(VOICES), CONFIG.d_vector_dim))
+    encoder = SpeakerEncoder(CONFIG).to(device)
+    centres = torch.nn.Parameter(torch.randn(len(VOICES), CONFIG.d_vector_dim).to(device))
     optimizer = torch.optim.AdamW([*encoder.parameters(), centres], lr=2e-3, weight_decay=1e-3)
-    labels = torch.arange(len(VOICES)).repeat_interleave(3)
-    began, step = time.time(), 0
-    while (share := (time.time() - began) / (options.minutes * 60)) < 1:
+    labels = torch.arange(len(VOICES), device=device).repeat_interleave(3)
+    watch, step = Stopwatch(device, options.threads), 0
+    while (share := watch.seconds() / (options.minutes * 60)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - share) + 1e-5
-        with torch.autocast("cpu", torch.bfloat16):
-            embeddings = encoder(draw(pool, rng, 3))
+        with torch.autocast(device.type, torch.bfloat16):
+            embeddings = encoder(draw(pool, rng, 3).to(device))
         cosine = embeddings.float() @ F.normalize(centres, dim=1).T
         cosine = cosine - _MARGIN * F.one_hot(labels, len(VOICES))
         loss = F.cross_entropy(_SCALE * cosine, labels)
@@ -75,8 +76,9 @@ def main() -> None:
         optimizer.step()
         step += 1
         if step % 25 == 0:
-            print(step, f"{loss.item():.3f}", f"{time.time() - began:.0f} s", flush=True)
-    encoder.eval()
+            print(step, f"{loss.item():.3f}", f"{watch.seconds():.0f} s", flush=True)
+    encoder.cpu().eval()
+    centres = centres.detach().cpu()
     with torch.no_grad():
         right = [
             int(

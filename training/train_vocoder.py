@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import random
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -28,16 +28,18 @@ from torch import Tensor, nn
 from livekit_xtts.model.gpt import GPT
 from livekit_xtts.model.speaker_encoder import SpeakerEncoder
 from livekit_xtts.model.vocoder import HifiGan
-from training.data import CLOCK, FEATURES, PERIOD_CLASSES, SpeechSet, clock
+from training.adversary import Judges, judges_loss, vocoder_loss
+from training.data import CLOCK, FEATURES, SpeechSet, clock, period_gates
+from training.device import Stopwatch, add_options, pick
 from training.model import CONFIG
 from training.oscillator import plant, protect
 from training.references import MelPool
-from training.settings import CEPSTRA, CODE_SAMPLES, MIN_PERIODS, WORK
+from training.settings import CEPSTRA, CODE_SAMPLES, GATES, WORK
 from training.train_gpt import collate, hidden_states
 from training.train_speaker import clips_16k
 from training.vocoder_loss import VocoderLoss
 
-INPUTS = 2 * FEATURES + CLOCK + 1
+INPUTS = 2 * FEATURES + CLOCK + GATES
 _CROP = 84  # frames of 256 samples at 24 kHz
 _ROWS = 4
 _MARGIN = 8  # frames at a crop's ends which lack context
@@ -75,16 +77,6 @@ def embeddings(encoder: SpeakerEncoder, split: str = "train", each: int = 12) ->
         )
 
 
-def filled_periods(features: Tensor) -> Tensor:
-    """Periods of each code, (n, 1), with straight lines through unvoiced codes."""
-    kinds = features[:, -PERIOD_CLASSES:].argmax(1).numpy()
-    known = np.flatnonzero(kinds > 0)
-    if len(known) == 0:
-        return torch.full((len(kinds), 1), float(MIN_PERIODS))
-    values = np.interp(np.arange(len(kinds)), known, kinds[known] + MIN_PERIODS - 1)
-    return torch.from_numpy(values).float()[:, None]
-
-
 def true_features(speech: SpeechSet, index: int, disturbed: bool = True) -> Tensor:
     """What is linear in the hidden states, or would be if they were perfect: (n, INPUTS).
 
@@ -96,16 +88,16 @@ def true_features(speech: SpeechSet, index: int, disturbed: bool = True) -> Tens
     item = speech.items[index]
     current = speech.features[item.start : item.start + item.length].float()
     previous = torch.cat((current[:1] * 0, current[:-1]))
-    ticks, periods = clock(torch.arange(len(current))), filled_periods(current)
+    ticks, gates = clock(torch.arange(len(current))), period_gates(current)
     if disturbed:
         frames = 4 * CEPSTRA
         blind, seen = torch.ones(FEATURES) * _BLIND, torch.ones(FEATURES) * _SEEN
         blind[frames:], seen[frames:] = 0.12, 0.06
         current = current + torch.randn_like(current) * blind
         previous = previous + torch.randn_like(previous) * seen
-        ticks = ticks + torch.randn_like(ticks) * 0.02
-        periods = periods + torch.randn_like(periods) * 0.15
-    return torch.cat((current, previous, ticks, periods), 1)
+        ticks = ticks + torch.randn_like(ticks) * 0.006
+        gates = gates + torch.randn_like(gates) * 0.05
+    return torch.cat((current, previous, ticks, gates), 1)
 
 
 def seen_features(
@@ -147,7 +139,7 @@ def generate(vocoder: HifiGan, x: Tensor, speaker: Tensor) -> Tensor:
     embedding = speaker[:, :, None]
     x = vocoder.conv_pre(x) + vocoder.cond_layer(embedding)
     for stage, (up, cond) in enumerate(zip(vocoder.ups, vocoder.conds, strict=True)):
-        with torch.autocast("cpu", torch.bfloat16, enabled=stage > 0):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=stage > 0):
             x = up(F.leaky_relu(x, 0.1)) + cond(embedding)
             parts = vocoder.resblocks[stage * blocks : (stage + 1) * blocks]
             x = sum((part(x) for part in parts[1:]), parts[0](x)) / blocks
@@ -180,16 +172,25 @@ class HiddenSource:
     disturbed codes.
     """
 
-    def __init__(self, path: Path, speech: SpeechSet, rng: random.Random) -> None:
-        state = torch.load(path, weights_only=True)
-        self.gpt = GPT(CONFIG)
-        self.gpt.load_state_dict(state["gpt"])
+    def __init__(
+        self, path: Path, speech: SpeechSet, rng: random.Random, device: torch.device
+    ) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.gpt = GPT(CONFIG).to(device)
+        self._device = device
+        # As it will ship: what rounding shifts, the readout takes into account.
+        self.gpt.load_state_dict({k: v.half().float() for k, v in state["gpt"].items()})
+        self._gates = state["heads"]["gates.weight"], state["heads"]["gates.bias"]
         self._speech, self._rng, self._pool = speech, rng, MelPool(each=30)
         self._batches = speech.batches(4000, seed=rng.randrange(1000))
         self._ready: list[tuple[int, Tensor]] = []
 
     def readout(self, batches: int = 24) -> tuple[Tensor, Tensor]:
-        """The best linear map from hidden states to the true features, by least squares."""
+        """The best linear map from hidden states to the true features, by least squares.
+
+        But the count of periods is read as the GPT was trained to decide it: a mean of counts is
+        none.
+        """
         width = CONFIG.gpt_n_model_channels + 1
         gram = torch.zeros(width, width, dtype=torch.float64)
         cross = torch.zeros(width, INPUTS, dtype=torch.float64)
@@ -199,7 +200,9 @@ class HiddenSource:
             gram += x.T @ x
             cross += x.T @ true_features(self._speech, index, disturbed=False).double()
         found = torch.linalg.solve(gram + 1e-2 * torch.eye(width, dtype=torch.float64), cross)
-        return found[:-1].T.float().contiguous(), found[-1].float()
+        weight, bias = found[:-1].T.float().contiguous(), found[-1].float()
+        weight[-GATES:], bias[-GATES:] = self._gates
+        return weight, bias
 
     @torch.no_grad()
     def draw(self, count: int) -> list[tuple[int, Tensor]]:
@@ -207,9 +210,10 @@ class HiddenSource:
         while len(self._ready) < count + 40:
             indices = next(self._batches)
             batch = collate(self._speech, indices, self._rng if self._rng.random() < 0.5 else None)
-            with torch.autocast("cpu", torch.bfloat16):
-                latents = self.gpt.conditioning(self._pool.draw(self._rng))
-                hidden = hidden_states(self.gpt, batch, latents, None).float()
+            batch = batch.to(self._device)
+            with torch.autocast(self._device.type, torch.bfloat16):
+                latents = self.gpt.conditioning(self._pool.draw(self._rng).to(self._device))
+                hidden = hidden_states(self.gpt, batch, latents, None).float().cpu()
             self._ready += [
                 (i, row[: self._speech.items[i].length].clone())
                 for i, row in zip(indices, hidden, strict=True)
@@ -219,20 +223,54 @@ class HiddenSource:
         return taken
 
 
+class Opponents:
+    """The judges and their own training."""
+
+    def __init__(self, device: torch.device, rate: float = 4e-4) -> None:
+        self._judges = Judges().to(device)
+        self._optimizer = torch.optim.AdamW(self._judges.parameters(), lr=rate, betas=(0.8, 0.98))
+
+    def judge(self, made: Tensor, true: Tensor, step: int) -> dict[str, Tensor]:
+        """Trains the judges in every second step, and returns the vocoder's parts of the loss."""
+        result = {}
+        with torch.autocast(made.device.type, torch.bfloat16):
+            if step % 2 == 0:
+                lost = judges_loss(self._judges, made, true)
+                self._optimizer.zero_grad(set_to_none=True)
+                lost.backward()
+                self._optimizer.step()
+                result["judges"] = 2 * lost.detach()
+            told, away = vocoder_loss(self._judges, made, true)
+        # Judges that know nothing yet say nothing.
+        share = min(1.0, step / 100)
+        return result | {"told": 0.5 * share * told, "away": share * away}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"judges": self._judges.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self._judges.load_state_dict(state["judges"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
 def main() -> None:
     """Trains one of the two stages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=("teacher", "hidden"))
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--threads", type=int, default=1)
+    add_options(parser)
     parser.add_argument("--parts", type=int, default=6)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--gpt", type=Path, default=WORK / "gpt.pt")
     parser.add_argument("--start", type=Path, default=WORK / "vocoder_teacher.pt")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--judges", action="store_true", help="add small adversaries to the loss")
     options = parser.parse_args()
     out = options.out or WORK / f"vocoder_{options.stage}.pt"
     torch.set_num_threads(options.threads)
+    device = pick(options.device)
     torch.manual_seed(9)
     rng = random.Random(9)
     encoder = SpeakerEncoder(CONFIG)
@@ -247,29 +285,34 @@ def main() -> None:
     if options.stage == "teacher":
         plant(vocoder)
     else:
-        source = HiddenSource(options.gpt, speech, rng)
-    began = time.time()
-    step = 0
+        source = HiddenSource(options.gpt, speech, rng, device)
+    step, used = 0, 0.0
     if out.exists():
-        state = torch.load(out, weights_only=True)
+        state = torch.load(out, map_location="cpu", weights_only=True)
         vocoder.load_state_dict(state["vocoder"])
-        began -= state["used"]
-        step = state["step"]
+        step, used = state["step"], state["used"]
         readout = {key: state[key] for key in ("weight", "bias") if key in state}
     elif source is not None:
-        vocoder.load_state_dict(torch.load(options.start, weights_only=True)["vocoder"])
+        vocoder.load_state_dict(
+            torch.load(options.start, map_location="cpu", weights_only=True)["vocoder"]
+        )
         weight, bias = source.readout()
         readout = {"weight": weight, "bias": bias}
         print("readout found", flush=True)
+    vocoder.to(device)
     optimizer = torch.optim.AdamW(
         vocoder.parameters(), lr=options.rate, betas=(0.8, 0.98), weight_decay=0.0
     )
+    opponents = Opponents(device) if options.judges else None
     if out.exists():
         optimizer.load_state_dict(state["optimizer"])
-    measure = VocoderLoss()
+        if opponents is not None and "opponents" in state:
+            opponents.load_state_dict(state["opponents"])
+    measure = VocoderLoss(device)
+    watch = Stopwatch(device, options.threads, used)
     sums: dict[str, float] = {}
-    count, logged, saved = 0, time.time(), time.time()
-    while (used := time.time() - began) < options.minutes * 60:
+    count, logged, saved = 0, watch.seconds(), watch.seconds()
+    while (used := watch.seconds()) < options.minutes * 60:
         share = used / (options.minutes * 60)
         rate = options.rate * min(1, (count + 1) / 100) * (1 - share * 0.97)
         for group in optimizer.param_groups:
@@ -286,10 +329,13 @@ def main() -> None:
         speaker = torch.stack(
             [speakers[speech.items[i].voice, rng.randrange(speakers.shape[1])] for i in chosen]
         )
+        x, y, speaker = x.to(device), y.to(device), speaker.to(device)
         made = generate(vocoder, x, speaker)
         first, last = (edge != "start") * _MARGIN, _CROP - (edge != "end") * _MARGIN
         middle = slice(first * 256, last * 256)
         parts = measure(made.float()[:, middle], y[:, middle])
+        if opponents is not None:
+            parts |= opponents.judge(made.float()[:, middle], y[:, middle], step)
         loss = sum(parts.values())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -302,19 +348,21 @@ def main() -> None:
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if step % 50 == 0:
             shown = " ".join(f"{k} {v / 50:.3f}" for k, v in sums.items())
-            each = (time.time() - logged) / 50
+            each = (watch.seconds() - logged) / 50
             print(f"{step} {used / 60:.1f} min {each:.2f} s/step {shown}", flush=True)
-            sums, logged = {}, time.time()
-        if time.time() - saved > 120 or used + 3 > options.minutes * 60:
-            saved = time.time()
+            sums, logged = {}, watch.seconds()
+        if used - saved > 120 or used + 3 > options.minutes * 60:
+            saved = used
             state = {
                 "vocoder": vocoder.state_dict(),
                 **readout,
                 "optimizer": optimizer.state_dict(),
                 "config": dataclasses.asdict(CONFIG)["decoder_upsample_initial_channel"],
                 "step": step,
-                "used": time.time() - began,
+                "used": watch.seconds(),
             }
+            if opponents is not None:
+                state["opponents"] = opponents.state_dict()
             torch.save(state, out.with_suffix(".tmp"))
             out.with_suffix(".tmp").rename(out)
 

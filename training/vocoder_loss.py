@@ -14,17 +14,23 @@ _RATE = 24_000
 _SIZES = (2048, 1024, 512, 256)
 _MEL_SIZE, _MELS = 1024, 80
 # Up to here the locked periods make the waveform itself predictable.
-_PHASE_SIZE, _PHASE_HZ = 1024, 1500
+_PHASE_SIZE, _PHASE_HZ = 1024, 700
 _FRAME, _FIRST_LAG, _LAGS = 960, 60, 370
+# A frame whose correlation is stronger than this at some lag is voiced.
+_VOICED = 0.5
 
 
 class VocoderLoss:
     """Parts of the loss by name, already weighted."""
 
-    def __init__(self) -> None:
-        self._windows = {size: torch.hann_window(size) for size in _SIZES}
-        self._frame_window = torch.hann_window(_FRAME)
-        self._mel = mel_filters(_MEL_SIZE // 2 + 1, _MELS, _RATE, 11_000.0, area=True)
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._windows = {size: torch.hann_window(size, device=device) for size in _SIZES}
+        self._frame_window = torch.hann_window(_FRAME, device=device)
+        power = torch.fft.rfft(self._frame_window, 2048).abs().square()
+        fade = torch.fft.irfft(power)[_FIRST_LAG:_LAGS]
+        self._fade = fade / self._frame_window.square().sum()
+        mel = mel_filters(_MEL_SIZE // 2 + 1, _MELS, _RATE, 11_000.0, area=True)
+        self._mel = mel.to(device)
 
     def _spectrum(self, samples: Tensor, size: int) -> Tensor:
         return torch.stft(
@@ -41,12 +47,25 @@ class VocoderLoss:
         energy = correlation[..., :1]
         return correlation[..., _FIRST_LAG:] / (energy + 1e-3), energy
 
-    def _periodicity(self, made: Tensor, true: Tensor) -> Tensor:
-        """How far voiced sounds are from periodic, and unvoiced ones from aperiodic."""
-        a, _ = self._correlation(made)
+    def _periodicity(self, made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """How far voiced sounds are from periodic, and unvoiced ones from aperiodic.
+
+        Returns:
+            The mean over all lags, and how far the strongest lags are from what makes a frame
+            voiced or unvoiced.
+        """
+        a, level = self._correlation(made)
         b, energy = self._correlation(true)
-        heard = (energy > 1e-3 * energy.amax(1, keepdim=True)).float()
-        return ((a - b).abs() * heard).sum() / (heard.sum() * a.shape[-1] + 1)
+        loudest = energy.amax(1, keepdim=True)
+        heard = (energy > 1e-3 * loudest).float()
+        mean = ((a - b).abs() * heard).sum() / (heard.sum() * a.shape[-1] + 1)
+        a, b = a / self._fade, b / self._fade
+        strength, lag = b.max(-1, keepdim=True)
+        voiced = ((strength > _VOICED + 0.05) & (heard > 0)).float()
+        unvoiced = ((strength < _VOICED - 0.05) & (level > 3e-4 * loudest)).float()
+        missing = F.relu(_VOICED + 0.15 - a.gather(-1, lag)) * voiced
+        surplus = F.relu(a.amax(-1, keepdim=True) - _VOICED + 0.12) * unvoiced
+        return mean, (missing + surplus).mean()
 
     def __call__(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
         """Compares (batch, samples) at 24 kHz."""
@@ -72,10 +91,12 @@ class VocoderLoss:
                 difference = a[:, :bins] - b[:, :bins]
                 scale = bm[:, :bins].square().sum().sqrt()
                 phase = difference.abs().square().sum().sqrt() / scale
+        periodicity, voicing = self._periodicity(made, true)
         return {
-            "periodicity": self._periodicity(made, true) * 20.0,
+            "periodicity": periodicity * 20.0,
+            "voicing": voicing * 10.0,
             "convergence": convergence / len(_SIZES),
             "log": logarithm / len(_SIZES) * 1.0,
             "mel": mel * 1.0,
-            "phase": phase * 3.0,
+            "phase": phase * 2.0,
         }
