@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from livekit.agents import Agent, AgentSession
+from livekit.agents import Agent, AgentSession, llm
 from livekit.agents import tts as agents_tts
+from livekit.agents.voice.audio_recognition import _PreemptiveGenerationInfo
 
 from livekit_xtts.parts import UNSPEAKABLE_S
 from livekit_xtts.tts import TTS
@@ -23,7 +24,8 @@ async def session_with(
     tts: agents_tts.TTS, *, hold: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[AgentSession, Output]]:
     """A session without ears or a model of language, into an output of ours."""
-    session = AgentSession(tts=tts, vad=None, turn_handling={"turn_detection": None}, **settings)
+    settings.setdefault("turn_handling", {"turn_detection": None})
+    session = AgentSession(tts=tts, vad=None, **settings)
     output = Output(hold=hold)
     session.output.audio = output
     await session.start(Agent(instructions="speak"))
@@ -247,3 +249,66 @@ async def test_words_are_said_the_users_way_and_written_as_they_were(engine: Fak
     async with session_with(tts) as (session, _):
         await session.say("LiveKit.")
     assert engine.requests[-1].text == "LiveKit."
+
+
+class Answers(llm.LLM):
+    """Says the same thing to everybody."""
+
+    answer = "The answer to a question that nobody has asked yet."
+
+    def chat(self, *, chat_ctx: llm.ChatContext, **settings: Any) -> llm.LLMStream:
+        return Answer(self, chat_ctx=chat_ctx, tools=[], conn_options=ONCE)
+
+
+class Answer(llm.LLMStream):
+    async def _run(self) -> None:
+        delta = llm.ChoiceDelta(role="assistant", content=Answers.answer)
+        self._event_ch.send_nowait(llm.ChatChunk(id="1", delta=delta))
+
+
+async def test_a_sessions_preemptive_turn_that_is_dropped_is_never_heard(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    """The session begins to speak on a guess of what the user said, and then thinks better."""
+    engine = make_engine(script=Script(gated=True))
+    tts = TTS(engine=engine, cache=False, streaming=True)
+    watched = Watched(tts)
+    speculate = {"enabled": True, "preemptive_tts": True}
+    settings = {"turn_detection": None, "preemptive_generation": speculate}
+    async with session_with(tts, llm=Answers(), turn_handling=settings) as (session, output):
+        activity = session._activity
+        assert activity is not None
+        guess = _PreemptiveGenerationInfo("Is it", 0.9, None)
+        activity.on_preemptive_generation(guess)
+        await until_asked(engine, 1)
+        engine.allow(1)
+        await engine.until(lambda: engine.steps == 1)
+        activity._cancel_preemptive_generation()
+        await engine.until(lambda: engine.tasks[0].done)
+        engine.allow(FOREVER)
+        await session.say("Pardon?")
+        assert engine.tasks[0].cancelled and not engine.tasks[-1].cancelled
+        assert said(session) == ["Pardon?"]
+        assert len(output.segments) == 1
+        heard = samples(output.segments[0]).size
+        assert heard == pytest.approx(engine.expected(engine.requests[-1]).size, abs=4_800)
+    assert engine.steps_after_cancel == 0
+    assert [stats.interrupted for stats in watched.stats] == [1, 0]
+
+
+async def until_asked(engine: FakeEngine, requests: int) -> None:
+    """Let the loop run until the engine has been asked so often."""
+    async with asyncio.timeout(20):
+        asked = asyncio.Event()
+        submit = engine.submit
+
+        def watch(*arguments: Any) -> Any:
+            task = submit(*arguments)
+            if len(engine.requests) >= requests:
+                asked.set()
+            return task
+
+        engine.submit = watch  # type: ignore[method-assign]
+        if len(engine.requests) < requests:
+            await asked.wait()
+        engine.submit = submit  # type: ignore[method-assign]
