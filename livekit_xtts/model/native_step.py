@@ -169,16 +169,17 @@ class NativeRunner:
         self.rows = tuple(range(1, slots + 1))
         self.weights = weights
         self.threads = threads
-        self._codes = gpt.mel_embedding.weight.detach().float()
-        self._positions = gpt.mel_pos_embedding.emb.weight.detach().float()
+        # Small things are done by numpy: torch would wake its threads, which then wait in a loop
+        # on the processors that the step's own threads need.
+        self._codes = gpt.mel_embedding.weight.detach().float().numpy()
+        self._positions = gpt.mel_pos_embedding.emb.weight.detach().float().numpy()
         self._head = (gpt.mel_head.weight.detach().float(), gpt.mel_head.bias.detach().float())
         state = _State(sizes, weights, slots, self.length, max(slots, PIECE), threads)
         self._run = state.run
         self._keys = state.keys
-        self._x, self._hidden = state.buffers["x"], state.buffers["hidden"]
-        self._logits = state.buffers["logits"][:, : sizes.codes]
-        self._slots, self._held = state.buffers["slots"], state.buffers["positions"]
-        self._range = torch.arange(PIECE)
+        self._x, self._hidden = state.buffers["x"].numpy(), state.buffers["hidden"].numpy()
+        self._logits = state.buffers["logits"].numpy()[:, : sizes.codes]
+        self._slots, self._held = state.buffers["slots"].numpy(), state.buffers["positions"].numpy()
         # The workers hold the state, not the runner: when that is gone, they end.
         weakref.finalize(self, state.stop)
 
@@ -190,16 +191,17 @@ class NativeRunner:
     @torch.inference_mode()
     def prefill(self, slot: int, embeddings: Tensor, start: int) -> Tensor:
         """See `GptRunner.prefill`; any split of a prompt gives the same bits."""
-        hidden = []
-        for x in torch.split(embeddings.float(), self.piece):
-            count = x.shape[0]
-            self._x[:count] = x
+        rows = embeddings.detach().float().numpy()
+        hidden = np.empty_like(rows)
+        for first in range(0, len(rows), self.piece):
+            piece = slice(first, min(first + self.piece, len(rows)))
+            count = piece.stop - first
+            self._x[:count] = rows[piece]
             self._slots[:count] = slot
-            self._held[:count] = self._range[:count] + start
+            self._held[:count] = np.arange(start + first, start + piece.stop)
             self._run(count, False)
-            hidden.append(self._hidden[:count].clone())
-            start += count
-        return torch.cat(hidden)
+            hidden[piece] = self._hidden[:count]
+        return torch.from_numpy(hidden)
 
     @torch.inference_mode()
     def step(
@@ -207,11 +209,14 @@ class NativeRunner:
     ) -> tuple[Tensor, Tensor]:
         """See `GptRunner.step`."""
         count = slots.shape[0]
-        torch.add(self._codes[codes], self._positions[code_positions], out=self._x[:count])
-        self._slots[:count] = slots
-        self._held[:count] = lengths
+        x = self._codes[codes.numpy()] + self._positions[code_positions.numpy()]
+        self._x[:count] = x
+        self._slots[:count] = slots.numpy()
+        self._held[:count] = lengths.numpy()
         self._run(count, True)
-        return self._hidden[:count].clone(), self._logits[:count].clone()
+        return torch.from_numpy(self._hidden[:count].copy()), torch.from_numpy(
+            self._logits[:count].copy()
+        )
 
     @torch.inference_mode()
     def export_prefix(self, slot: int, length: int) -> Tensor:

@@ -170,11 +170,11 @@ class Code:
         return self(f"call {FLOATS} @llvm.fma.v16f32({FLOATS} {a}, {FLOATS} {b}, {FLOATS} {c})")
 
     def unary(self, name: str, a: str) -> str:
-        """An intrinsic of one operand: "rint", "fabs"."""
+        """An intrinsic of one operand: "rint"."""
         return self(f"call {FLOATS} @llvm.{name}.v16f32({FLOATS} {a})")
 
     def binary(self, name: str, a: str, b: str) -> str:
-        """An intrinsic of two operands: "maximum" (keeps NaN), "minnum"."""
+        """An intrinsic of two operands: "maxnum", "minnum"."""
         return self(f"call {FLOATS} @llvm.{name}.v16f32({FLOATS} {a}, {FLOATS} {b})")
 
     def total(self, a: str) -> str:

@@ -30,6 +30,7 @@ _AHEAD = 4 * BLOCK_BYTES
 _AHEAD_FROM_ROWS = 2
 # More at once, and LLVM puts one row's whole chain of sums after another's.
 _QUADS_AT_ONCE = 2
+_LOOPED_FROM_ROWS = 4
 _EPSILON = 1e-5
 _LOWEST = -3e38
 _SPINS = 4000
@@ -37,14 +38,13 @@ _SPINS = 4000
 DECLARATIONS = f"""
 declare {FLOATS} @llvm.fma.v16f32({FLOATS}, {FLOATS}, {FLOATS})
 declare {FLOATS} @llvm.rint.v16f32({FLOATS})
-declare {FLOATS} @llvm.fabs.v16f32({FLOATS})
-declare {FLOATS} @llvm.maximum.v16f32({FLOATS}, {FLOATS})
 declare {FLOATS} @llvm.maxnum.v16f32({FLOATS}, {FLOATS})
 declare {FLOATS} @llvm.minnum.v16f32({FLOATS}, {FLOATS})
-declare {INTS} @llvm.fptosi.sat.v16i32.v16f32({FLOATS})
+declare {INTS} @llvm.smax.v16i32({INTS}, {INTS})
+declare {INTS} @llvm.x86.avx512.mask.cvtps2dq.512({FLOATS}, {INTS}, i16, i32)
 declare {INTS} @llvm.x86.avx512.vpdpbusd.512({INTS}, {INTS}, {INTS})
 declare float @llvm.vector.reduce.fadd.v16f32(float, {FLOATS})
-declare float @llvm.vector.reduce.fmaximum.v16f32({FLOATS})
+declare i32 @llvm.vector.reduce.smax.v16i32({INTS})
 declare i32 @llvm.vector.reduce.add.v16i32({INTS})
 declare float @llvm.sqrt.f32(float)
 declare float @llvm.maxnum.f32(float, float)
@@ -136,19 +136,25 @@ def quantise() -> str:
         base = c.times(block, BLOCK)
         places = [c.plus(base, LANES * k) for k in range(BLOCK // LANES)]
         xs = [c.load(c.at("%x", place)) for place in places]
-        sizes = [c.unary("fabs", x) for x in xs]
-        most = sizes[0]
-        for size in sizes[1:]:
-            most = c.binary("maximum", most, size)
-        top = c(f"call float @llvm.vector.reduce.fmaximum.v16f32({FLOATS} {most})")
+        # Without the sign, floats are in the order of their bits, and NaN comes after all.
+        unsigned = c.splat(str(0x7FFFFFFF), "i32")
+        most = "zeroinitializer"
+        for x in xs:
+            size = c.combine("and", c(f"bitcast {FLOATS} {x} to {INTS}"), unsigned, INTS)
+            most = c(f"call {INTS} @llvm.smax.v16i32({INTS} {most}, {INTS} {size})")
+        bits = c(f"call i32 @llvm.vector.reduce.smax.v16i32({INTS} {most})")
+        top = c(f"bitcast i32 {bits} to float")
         c.store(c(f"fmul float {top}, {constant(1 / 127)}"), c.at("%s", block), "float")
         inverse = c(f"fdiv float {constant(127.0)}, {top}")
         some = c(f"fcmp ogt float {top}, {constant(1e-30)}")
         inverse = c.splat(c(f"select i1 {some}, float {inverse}, float 0.0"))
         total = "zeroinitializer"
         for place, x in zip(places, xs, strict=True):
-            near = c.unary("rint", c.mul(x, inverse))
-            whole = c(f"call {INTS} @llvm.fptosi.sat.v16i32.v16f32({FLOATS} {near})")
+            # To the nearest; what is not a number becomes some value.
+            whole = c(
+                f"call {INTS} @llvm.x86.avx512.mask.cvtps2dq.512({FLOATS} {c.mul(x, inverse)},"
+                f" {INTS} zeroinitializer, i16 -1, i32 4)"
+            )
             total = c.combine("add", total, whole, INTS)
             small = c(f"trunc {INTS} {whole} to <16 x i8>")
             c.store(small, c.at("%q", place, "i8"), "<16 x i8>", 1)
@@ -202,9 +208,9 @@ def _products(c: Code, weights: str, values: list[str], starts: list[str]) -> li
             f"call {INTS} @llvm.x86.avx512.vpdpbusd.512({INTS} {total}, {INTS} {w}, {INTS} {a})"
         )
 
-    if len(values) < 4:
+    if len(values) < _LOOPED_FROM_ROWS:
         # Several sums a row, or each product would wait for the one before it.
-        parts = 4 // len(values)
+        parts = max(1, 4 // len(values))
         sums = [[start] + ["zeroinitializer"] * (parts - 1) for start in starts]
         for index in range(quads):
             w = c.load(c.at(weights, 64 * index, "i8"), INTS, 64)

@@ -18,7 +18,7 @@ NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"
 """Processor flags, as Linux names them, that the code is written for."""
 
 COUNTERS_A_LAYER = 5
-_TILES_AT_ONCE = 4
+_TILES_AT_ONCE = 16
 _LINE = 8  # 64-bit numbers in a cache line
 
 # Vectors of 512 bits stay whole.
