@@ -278,6 +278,7 @@ def run(texts: list[str], planted: bool, clean: bool, true_ends: list[float]) ->
             slots=16,
             queue=len(texts),
             admission=False,
+            max_wait=None,
             ends=Ends() if clean else Ends.off(),
         )
         engine.load()

@@ -24,12 +24,14 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("load", ("--rate", "20", "--seconds", "30", "--slots", "256")),
     ("growth", ()),
     ("memory", ("--streams", "8")),
+    ("offload", ()),
 )
 """What is run, the most telling first."""
 
 SHOWN = (
     "first_audio_s", "first_audio_p95_s", "underrun_s", "underrun_p99_s", "rtf", "streams",
     "continuity", "step_ms", "step_over_limit", "ratio_long_short", "peak_gb", "read_gb_s",
+    "offload_first_s", "offload_s", "return_s", "offloaded_gb", "first_audio_returned_s",
 )  # fmt: skip
 
 
@@ -42,7 +44,11 @@ def table(results: dict[str, dict[str, Any]], title: str) -> str:
                 what = f"{row['part']} {row['precision']}"
                 kept = {k: v for k, v in row.items() if k not in ("part", "precision")}
                 lines.append(f"| {name} | {what} | {text(kept)} |")
-        lines += [f"| {name} | {key} | {text(figures[key])} |" for key in SHOWN if key in figures]
+        lines += [
+            f"| {name} | {key} | {text(figures[key])} |"
+            for key in SHOWN
+            if figures.get(key) is not None
+        ]
         if "failed" in figures:
             lines.append(f"| {name} | failed | {figures['failed']} |")
     return "\n".join(lines) + "\n"

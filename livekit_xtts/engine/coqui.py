@@ -144,6 +144,7 @@ class CoquiMachine:
         self._next: Float32 | None = None
         self._tokenizer = model.tokenizer
         self.streams = 1
+        self.residence = None
         config = model.config
         self.info = EngineInfo(
             model=info.model,
@@ -171,7 +172,7 @@ class CoquiMachine:
         return self
 
     def describe(self) -> str:
-        """See `life.Machinery`."""
+        """See `Machinery`."""
         return f"one request at a time, chunks of {self._chunk_codes} codes"
 
     # ---- requests, one after another ------------------------------------------------------
@@ -188,9 +189,9 @@ class CoquiMachine:
             self._waiting.remove(job)
             job.finish()
 
-    def close(self) -> None:
+    def close(self, error: SpeechError | None = None) -> None:
         """End every request."""
-        error = EngineClosedError("the engine was closed")
+        error = error or EngineClosedError("the engine was closed")
         self._end(error)
         while self._waiting:
             self._waiting.popleft().fail(error)

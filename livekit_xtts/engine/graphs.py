@@ -81,18 +81,29 @@ class GraphedStepper(Stepper):
         self._scratch = runner.slots - 1
         self._sizes = tuple(sizes)
         self._graphs: dict[int, tuple[Tensor, Callable[[], None], Tensor]] = {}
-        try:
-            # The largest first: the smaller ones then fit into its memory.
-            for size in sorted(self._sizes, reverse=True):
-                self._graphs[size] = self._captured(size, capture)
-        except RuntimeError as error:
-            logger.warning("steps run without CUDA graphs: capturing one failed (%s)", error)
-            self._graphs.clear()
+        self._capture: Capture | None = capture
+        # The largest first: the smaller ones then fit into its memory.
+        for size in sorted(self._sizes, reverse=True):
+            self._add(size)
 
     @property
     def captured(self) -> tuple[int, ...]:
         """Row counts that are replayed; empty where a capture failed."""
         return tuple(sorted(self._graphs))
+
+    def release(self) -> None:
+        """Give up the graphs, which know addresses of weights that move; made again when used."""
+        self._graphs.clear()
+
+    def _add(self, size: int) -> None:
+        if self._capture is None:
+            return
+        try:
+            self._graphs[size] = self._captured(size, self._capture)
+        except RuntimeError as error:
+            logger.warning("steps run without CUDA graphs: capturing one failed (%s)", error)
+            self._graphs.clear()
+            self._capture = None
 
     @torch.no_grad()
     def _captured(self, size: int, capture: Capture) -> tuple[Tensor, Callable[[], None], Tensor]:
@@ -116,9 +127,11 @@ class GraphedStepper(Stepper):
 
     def launch(self, rows: Rows) -> HostCopy:
         """Start a step; returns the codes on their way to the host."""
-        if not self._graphs:
-            return super().launch(rows)
         size = pick_bucket(self._sizes, len(rows.slots))
+        if size not in self._graphs:
+            self._add(size)
+        if self._capture is None:
+            return super().launch(rows)
         table, replay, codes = self._graphs[size]
         given = self._padded(rows, size)
         if self.device.type == "cuda":

@@ -10,12 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from livekit_xtts.engine import exits
-from livekit_xtts.engine.cloner import Cloner
+from livekit_xtts.engine.cloner import Cloner, Make
 from livekit_xtts.engine.engine import Sink
 from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.machinery import Machinery, Schedules
 from livekit_xtts.engine.threads import available, use_threads
 from livekit_xtts.engine.waiting import too_late
 from livekit_xtts.speech import (
@@ -29,54 +30,10 @@ from livekit_xtts.speech import (
     Voice,
 )
 
+if TYPE_CHECKING:
+    from livekit_xtts.engine.offload import Residence
+
 logger = logging.getLogger(__name__)
-
-
-class Schedules(Protocol):
-    """What the engine's thread drives; see `scheduler.Scheduler`."""
-
-    def submit(self, job: Job) -> None:
-        """Queue a request."""
-        ...
-
-    def cancel(self, job: Job) -> None:
-        """Note a cancelled request."""
-        ...
-
-    def tick(self) -> bool:
-        """Do one piece of work; False when there was none."""
-        ...
-
-    def close(self) -> None:
-        """End every request with `EngineClosedError`."""
-        ...
-
-
-class Machinery(Protocol):
-    """A loaded model, warm, ready to be driven."""
-
-    @property
-    def info(self) -> EngineInfo:
-        """What it is."""
-        ...
-
-    @property
-    def streams(self) -> int:
-        """Requests that can be spoken at once in real time; at most the slots."""
-        ...
-
-    @property
-    def scheduler(self) -> Schedules:
-        """What makes the speech."""
-        ...
-
-    def clone(self, references: Sequence[ReferenceAudio], name: str) -> Voice:
-        """Compute a voice, on a thread of its own."""
-        ...
-
-    def describe(self) -> str:
-        """Figures for the log."""
-        ...
 
 
 class ThreadedEngine:
@@ -266,6 +223,8 @@ class ThreadedEngine:
 
     def _on_end(self, job: Job) -> None:
         self._jobs.discard(job)
+        if not self._jobs:
+            self._wake.set()  # Idleness is counted from here.
 
     def _fail_all(self, error: SpeechError) -> None:
         for job in list(self._jobs):
@@ -300,7 +259,9 @@ class ThreadedEngine:
         self._cloner.close(error)
 
     def _end(self) -> None:
-        self._machine = None
+        machine, self._machine = self._machine, None
+        if machine is not None and machine.residence is not None:
+            machine.residence.close()
         if self._closed:
             self._cloner.close()
             self._fail_all(EngineClosedError("the engine was closed"))
@@ -347,7 +308,7 @@ class ThreadedEngine:
         self._info = machine.info
         self._machine = machine
         self._streams = machine.streams
-        self._cloner.begin(machine.clone)
+        self._cloner.begin(self._maker(machine))
         self._settled.set()
         logger.info(
             "%s is ready on %s in %s: %d slots, %s",
@@ -361,16 +322,51 @@ class ThreadedEngine:
         return machine
 
     def _serve(self, machine: Machinery) -> None:
-        scheduler = machine.scheduler
+        scheduler, residence = machine.scheduler, machine.residence
         while not self._closed:
             self._wake.clear()
             while self._inbox:
                 scheduler.submit(self._inbox.popleft())
             while self._cancelled:
                 scheduler.cancel(self._cancelled.popleft())
+            if residence is not None and not self._at_home(residence, scheduler):
+                continue
             if not scheduler.tick():
-                self._wake.wait()
+                self._rest(residence)
         scheduler.close()
+
+    def _maker(self, machine: Machinery) -> Make:
+        """Clones voices where the model is at home."""
+        residence = machine.residence
+        if residence is None:
+            return machine.clone
+
+        def clone(references: Sequence[ReferenceAudio], name: str) -> Voice:
+            with residence.held(self._wake.set):
+                return machine.clone(references, name)
+
+        return clone
+
+    def _at_home(self, residence: Residence, scheduler: Schedules) -> bool:
+        """Have the model on its device if there is work for it; False where that failed."""
+        if not (residence.wanted or any(not job.cancelled for job in list(self._jobs))):
+            return True
+        residence.busy()
+        if residence.away:
+            try:
+                residence.come_back(lambda: self._closed)
+            except SpeechError as error:
+                scheduler.close(error)
+                return False
+        return True
+
+    def _rest(self, residence: Residence | None) -> None:
+        """Wait for work; after long enough, the model leaves its device."""
+        due = None if residence is None or self._jobs else residence.due_s()
+        if residence is None or due is None or due > 0.0:
+            self._wake.wait(due)
+        else:
+            residence.leave(lambda: self._closed or bool(self._jobs))
 
     def _reap_waiting(self) -> None:
         while self._cancelled:

@@ -14,6 +14,7 @@ from livekit_xtts.speech import EngineInfo, ModelError
 
 if TYPE_CHECKING:
     from livekit_xtts.engine.machine import Machine
+    from livekit_xtts.engine.offload import OffloadStats
 
 
 class LocalEngine(ThreadedEngine):
@@ -49,6 +50,11 @@ class LocalEngine(ThreadedEngine):
         admission: Let only as many requests speak at once as the measured step times sustain in
             real time; others wait in the queue, slots or no slots.
         graphs: On CUDA devices, replay steps as captured graphs.
+        offload_after: Seconds without work after which the model leaves its device for the host,
+            so that others can use the device's memory; the next request brings it back, which
+            delays its first audio by what `offload_stats` tells. The host keeps a copy (page-locked
+            for CUDA). None for never; on a CPU there is nothing to free, and it is left alone with
+            a warning.
         seed: Of random weights.
     """
 
@@ -70,10 +76,13 @@ class LocalEngine(ThreadedEngine):
         ends: Ends | None = None,
         admission: bool = True,
         graphs: bool = True,
+        offload_after: float | None = None,
         seed: int = 0,
     ) -> None:
         if profile not in PROFILES:
             raise ModelError(f"profile={profile!r} is unknown: use one of {', '.join(PROFILES)}")
+        if offload_after is not None and not offload_after >= 0.0:
+            raise ModelError(f"offload_after={offload_after}: use seconds, 0 or more, or None")
         if max_wait is not None and not max_wait >= 0.0:
             raise ModelError(f"max_wait={max_wait}: use seconds, 0 or more, or None")
         info = EngineInfo(
@@ -102,7 +111,14 @@ class LocalEngine(ThreadedEngine):
             ends=ends or Ends(),
             admission=admission,
             graphs=graphs,
+            offload_after=offload_after,
         )
+
+    @property
+    def offload_stats(self) -> OffloadStats | None:
+        """Where the model is and how long it took to move; None where it never leaves."""
+        machine = self._machine
+        return None if machine is None or machine.residence is None else machine.residence.stats
 
     def _wait_s(self) -> float:
         machine = self._machine

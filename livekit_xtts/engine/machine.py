@@ -16,6 +16,8 @@ from livekit_xtts.engine.aligner import aligner_for
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
+from livekit_xtts.engine.offload import Residence
+from livekit_xtts.engine.ownthread import OwnThread
 from livekit_xtts.engine.policy import sustainable_streams
 from livekit_xtts.engine.prepare import Preparer
 from livekit_xtts.engine.prompts import Prompts
@@ -25,6 +27,9 @@ from livekit_xtts.engine.scheduler import Scheduler
 from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper
+from livekit_xtts.engine.threads import use_threads
+from livekit_xtts.model.native_step import NativeRunner
+from livekit_xtts.model.onnx_step import OnnxRunner
 from livekit_xtts.model.precision import Vocoder, prepare
 from livekit_xtts.model.runner import GptRunner
 from livekit_xtts.model.streaming import StreamPlan, Window, decode_windows, stream_plan
@@ -40,10 +45,12 @@ class ModelVocoder:
 
     Args:
         vocoder: Decodes windows.
+        own: Where to decode; None for the calling thread.
     """
 
-    def __init__(self, vocoder: Vocoder) -> None:
+    def __init__(self, vocoder: Vocoder, own: OwnThread | None = None) -> None:
         self._vocoder = vocoder
+        self._own = own
 
     def plan(self, speed: float) -> StreamPlan:
         """The plan of a speed; kept."""
@@ -51,6 +58,12 @@ class ModelVocoder:
 
     def decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
         """See `model.streaming.decode_windows`."""
+        if self._own is None:
+            return self._decode(items)
+        return self._own(lambda: self._decode(items))
+
+    @torch.no_grad()
+    def _decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
         return decode_windows(cast(HifiGan, self._vocoder), items)
 
 
@@ -70,6 +83,11 @@ def pick_device(asked: str) -> str:
             ' use device="cpu" or "auto"'
         ) from error
     return asked
+
+
+def can_offload(device: torch.device) -> bool:
+    """Whether a device has memory of its own that could be given back."""
+    return device.type != "cpu"
 
 
 class Machine:
@@ -116,7 +134,7 @@ class Machine:
                 sizes=buckets(settings.slots),
                 capture=cuda_capture(),
             )
-        vocoder = ModelVocoder(parts.vocoder)
+        vocoder = ModelVocoder(parts.vocoder, self._vocoding_thread())
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
             self.runner,
@@ -169,6 +187,43 @@ class Machine:
             depth=1 if cuda else 0,
         )
 
+        self.residence = self._residence(loaded, settings, stepper, vocoder)
+
+    def _residence(
+        self, loaded: Loaded, settings: Settings, stepper: Stepper, vocoder: ModelVocoder
+    ) -> Residence | None:
+        """What moves the model off its device when nobody speaks, where that was asked for."""
+        if settings.offload_after is None:
+            return None
+        if not can_offload(self.device):
+            logger.warning("offload_after is left alone: there is no device to free on a CPU")
+            return None
+        if not loaded.owned:
+            raise ModelError(
+                "offload_after= needs a model that is this engine's alone: give its folder or name"
+                " in place of a model in memory"
+            )
+        held = (self.model, self.runner, vocoder, self.scheduler.prompts)
+        cache = getattr(self.runner, "cache", None)
+        return Residence(
+            settings.offload_after,
+            self.device,
+            weights=lambda: held,
+            scratch=lambda: [*stepper.scratch(), *([cache.data] if cache is not None else [])],
+            release=stepper.release,
+        )
+
+    def _vocoding_thread(self) -> OwnThread | None:
+        """A thread for the vocoder where the step has threads that torch's would be in the way of.
+
+        Torch's work on the calling thread uses one thread from then on.
+        """
+        self.threads = torch.get_num_threads()
+        if self.threads == 1 or not isinstance(self.runner, NativeRunner | OnnxRunner):
+            return None
+        use_threads(1)
+        return OwnThread(self.threads, "xtts-vocoder")
+
     def warm_up(self) -> None:
         """Speak a few codes, so that the first request finds every path taken before."""
         voice = random_voice(self.model)
@@ -182,7 +237,7 @@ class Machine:
         """Step times and threads, for the log."""
         times = self.times
         return (
-            f"{torch.get_num_threads()} threads, step {1e3 * times.step_s:.1f} ms"
+            f"{self.threads} threads, step {1e3 * times.step_s:.1f} ms"
             f" (+{1e3 * times.row_s:.1f} a row), prompt piece {1e3 * times.piece_s:.1f} ms,"
             f" vocoder {1e3 * times.window_s:.1f} ms + {1e3 * times.window_code_s:.1f} a code,"
             f" up to {self.streams} streams at once"

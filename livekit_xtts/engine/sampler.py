@@ -77,6 +77,10 @@ class Sampler:
         self._used = torch.zeros(slots, codes, dtype=torch.bool, device=device)
         self._noise = torch.zeros(slots, positions, device=device)
 
+    def scratch(self) -> list[Tensor]:
+        """Tensors whose contents nobody needs while no slot is taken."""
+        return [self._floats, self._wholes, self._used, self._noise]
+
     def assign(
         self, slot: int, sampling: Sampling, seed: int, stop_bias: StopBias | None = None
     ) -> None:

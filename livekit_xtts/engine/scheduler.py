@@ -77,7 +77,7 @@ class Scheduler:
     ) -> None:
         self.counters = Counters()
         self._stepper = stepper
-        self._prompts = prompts
+        self.prompts = prompts
         self._vocoder = vocoder
         self._prepare = prepare
         self._schedule = schedule
@@ -175,7 +175,7 @@ class Scheduler:
             job = self._waiting.pop()
             try:
                 job.prepared = self._prepare(job)
-                job.voice = self._prompts.voice(job.prepared.voice)
+                job.voice = self.prompts.voice(job.prepared.voice)
                 job.plan = self._vocoder.plan(job.request.speed)
                 job.ending = Ending(self._ends, job.prepared.reading, job.request.speed)
                 job.progress.cuts = self._schedule.cuts(
@@ -191,7 +191,7 @@ class Scheduler:
                     job.prepared.seed,
                     job.prepared.stop_bias,
                 )
-                progress.prompt = self._prompts.begin(job)
+                progress.prompt = self.prompts.begin(job)
                 self._note(job)
             except Exception as error:
                 self._fail(job, error, "preparing the request")
@@ -240,7 +240,7 @@ class Scheduler:
     def _fill(self, job: Job) -> None:
         progress = job.progress
         try:
-            hidden = self._prompts.advance(job)
+            hidden = self.prompts.advance(job)
             self.counters.pieces += 1
             if progress.filled < progress.prompt:
                 return

@@ -24,6 +24,7 @@ class Settings:
         ends: How requests may end.
         admission: Whether requests beyond what the machine can sustain wait, slots or no slots.
         graphs: Whether steps on CUDA devices are captured in graphs.
+        offload_after: Seconds without work after which the model leaves its device; None for never.
         clock: Seconds, monotonic.
     """
 
@@ -36,4 +37,5 @@ class Settings:
     ends: Ends = field(default_factory=Ends)
     admission: bool = True
     graphs: bool = True
+    offload_after: float | None = None
     clock: Callable[[], float] = time.perf_counter

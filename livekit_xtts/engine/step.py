@@ -133,6 +133,17 @@ class Stepper:
         slots, positions, lengths = table.unbind(0)
         return slots, positions, lengths
 
+    def scratch(self) -> list[Tensor]:
+        """Tensors whose contents nobody needs while no slot is taken."""
+        return [
+            self._last,
+            *self.sampler.scratch(),
+            *([] if self._latents is None else [self._latents]),
+        ]
+
+    def release(self) -> None:
+        """Give up what knows addresses of weights; nothing here."""
+
     def latents(self, slot: int, start: int, stop: int) -> Tensor:
         """A view of a slot's latents, shape (stop - start, width)."""
         if self._latents is None:
