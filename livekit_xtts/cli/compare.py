@@ -63,8 +63,9 @@ def compare(
     """Speak a text streamed and whole: first audio, total time, largest difference, a picture."""
     check_speakable(text)
     with opened(settings) as voice:
-        # Both must draw alike to be comparable.
-        seeded = replace(voice, options=replace(voice.options, seed=settings.seed or 0))
+        # Both must draw alike to be comparable; levels are evened by what is known in time.
+        options = replace(voice.options, seed=settings.seed or 0, even_level=False)
+        seeded = replace(voice, options=options)
         streamed, whole = asyncio.run(_both(seeded, text))
     result = {
         "streamed": streamed.as_dict(),

@@ -7,7 +7,6 @@ any company. What is sent equals the one-shot decode up to where it ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +121,9 @@ class Ends:
 class Ending:
     """Holds silence back and cuts without a click; one a request.
 
+    What is sent in the end does not depend on the pieces in which the audio comes: it is judged in
+    frames of 10 ms, counted from the start of the utterance.
+
     Args:
         ends: What is wanted.
         reading: How the text is expected to be read; None where that is not known.
@@ -132,12 +134,16 @@ class Ending:
         self._ends = ends
         self._reading = reading
         self._speed = speed
-        self._held: list[Float32] = []
         self._keep = round(ends.silence_s * SAMPLE_RATE)
-        self._silent = 0
-        self._heard = 0
-        self._pauses = 0
+        self._held = _EMPTY
+        self._sent = 0
+        self._partial = _EMPTY
+        self._judged = 0
+        # Of what was judged: where sound began, where it ended last, pauses in between, and sound
+        # behind a silence that may turn out to be a blip (samples, level).
+        self._begun = self._sound_end = self._pauses = 0
         self._spoken = False
+        self._doubtful = (0, 0.0)
 
     def feed(self, audio: Float32, final: bool, capped: bool) -> tuple[Float32, bool]:
         """Take the next audio and give what can be sent.
@@ -151,69 +157,66 @@ class Ending:
             What can be sent, shape (samples,), and whether the request ends here.
         """
         if not self._keep:
-            out, ended = audio, final
-        else:
-            out, ended = self._without_tail(audio, final)
-        if ended and (capped or self._held):
+            return (self._faded(audio) if final and capped else audio), final
+        ended = self._judge(audio, final) or final
+        held = np.concatenate((self._held, audio)) if self._held.size else audio
+        count = held.size
+        if self._spoken:
+            count = min(count, max(0, self._sound_end + self._keep - self._sent))
+        out, self._held = held[:count], held[count:]
+        self._sent += count
+        if ended and (capped or self._held.size):
             out = self._faded(out)
         return out, ended
 
-    def _without_tail(self, audio: Float32, final: bool) -> tuple[Float32, bool]:
-        out: list[Float32] = []
-        start = 0
-        for stop, loud in self._runs(audio, final):
-            run, start = audio[start:stop], stop
-            if loud:
-                # Whatever was held lies inside the speech.
-                out += [*self._held, run]
-                self._held = []
-                if self._spoken:
-                    self._heard += self._silent
-                    self._pauses += self._silent >= PAUSE_S * SAMPLE_RATE
-                self._heard += run.size
-                self._spoken = True
-                self._silent = 0
-                continue
-            # The first part of a silence goes out at once; only what is beyond it waits.
-            now = run[: max(0, self._keep - self._silent)] if self._spoken else run
-            self._silent += run.size if self._spoken else 0
-            out.append(now)
-            if now.size < run.size:
-                self._held.append(run[now.size :])
-            if self._silent >= self._over_samples():
-                return _joined(out), True
-        return _joined(out), final
-
-    def _over_samples(self) -> float:
-        """Samples of silence that end the request."""
-        heard_s = self._heard / SAMPLE_RATE
-        seconds = self._ends.over_s(self._reading, heard_s, self._pauses, self._speed)
-        return max(seconds * SAMPLE_RATE, self._keep + 1)
-
-    def _runs(self, audio: Float32, final: bool) -> list[tuple[int, bool]]:
-        """Where each run of loud or of silent 10 ms ends, and whether it is loud."""
-        frames = -(-audio.size // FRAME)
+    def _judge(self, audio: Float32, final: bool) -> bool:
+        """Follow the sound and the silence; whether the silence has ended the request."""
+        new = np.concatenate((self._partial, audio)) if self._partial.size else audio
+        frames = -(-new.size // FRAME) if final else new.size // FRAME
+        self._partial = new[frames * FRAME :]
         if not frames:
-            return []
+            return False
         padded = np.zeros(frames * FRAME, np.float32)
-        padded[: audio.size] = audio
+        padded[: min(new.size, padded.size)] = new[: padded.size]
         counts = np.full(frames, FRAME)
-        counts[-1] = audio.size - (frames - 1) * FRAME
+        counts[-1] = min(FRAME, new.size - (frames - 1) * FRAME)
         level = np.sqrt(np.sum(padded.reshape(frames, FRAME) ** 2, axis=1) / counts)
         loud = level >= self._ends.silence_level
-        ends = [int(end) for end in np.flatnonzero(loud[1:] != loud[:-1]) + 1] + [frames]
-        runs, start, silent = [], 0, self._silent
-        for end in ends:
-            is_loud = bool(loud[end - 1])
-            # A run at either end of this audio may be part of a longer one.
-            whole = start > 0 and (end < frames or final)
-            if is_loud and whole and silent > self._keep:
-                weak = level[start:end].max() < BLIP_LEVEL * self._ends.silence_level
-                is_loud = not (weak and (end - start) * FRAME < BLIP_S * SAMPLE_RATE)
-            silent = 0 if is_loud else silent + (end - start) * FRAME
-            runs.append((min(end * FRAME, audio.size), is_loud))
-            start = end
-        return runs
+        start = 0
+        for stop in [*(np.flatnonzero(loud[1:] != loud[:-1]) + 1).tolist(), frames]:
+            if loud[start]:
+                self._hear((stop - start) * FRAME, float(level[start:stop].max()))
+            elif self._silence((stop - start) * FRAME):
+                return True
+            start = stop
+        return False
+
+    def _hear(self, samples: int, level: float) -> None:
+        """So many samples of sound, and their largest level."""
+        before, peak = self._doubtful
+        samples, level = samples + before, max(level, peak)
+        start = self._judged - before
+        self._judged = start + samples
+        silent = start - self._sound_end if self._spoken else 0
+        weak = level < BLIP_LEVEL * self._ends.silence_level
+        if silent > self._keep and weak and samples < BLIP_S * SAMPLE_RATE:
+            self._doubtful = (samples, level)
+            return
+        self._doubtful = (0, 0.0)
+        if not self._spoken:
+            self._spoken, self._begun = True, start
+        self._pauses += silent >= PAUSE_S * SAMPLE_RATE
+        self._sound_end = self._judged
+
+    def _silence(self, samples: int) -> bool:
+        """So many samples of silence; whether they end the request."""
+        self._doubtful = (0, 0.0)
+        self._judged += samples
+        if not self._spoken:
+            return False
+        heard_s = (self._sound_end - self._begun) / SAMPLE_RATE
+        over_s = self._ends.over_s(self._reading, heard_s, self._pauses, self._speed)
+        return self._judged - self._sound_end >= max(over_s * SAMPLE_RATE, self._keep + 1)
 
     def _faded(self, audio: Float32) -> Float32:
         samples = min(round(self._ends.fade_s * SAMPLE_RATE), audio.size)
@@ -222,10 +225,3 @@ class Ending:
         audio = audio.copy()
         audio[-samples:] *= np.linspace(1.0, 0.0, samples, dtype=np.float32)
         return audio
-
-
-def _joined(parts: Sequence[Float32]) -> Float32:
-    parts = [part for part in parts if part.size]
-    if not parts:
-        return _EMPTY
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

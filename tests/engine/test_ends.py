@@ -116,6 +116,11 @@ def test_what_is_sent_is_a_beginning_of_the_audio(
     )
     out, _ = run(audio, sizes, Ends(fade_s=0.0, run_on_s=0.0))
     assert np.array_equal(out, audio[: len(out)])
+    for ends, text in ((Ends(fade_s=0.0), None), (Ends(fade_s=0.0), "Yes, sure.")):
+        whole, _ = run(audio, [len(audio)], ends, text=text)
+        pieces, _ = run(audio, sizes, ends, text=text)
+        assert np.array_equal(whole, pieces), "the pieces in which it comes do not matter"
+    out, _ = run(audio, sizes, Ends(fade_s=0.0, run_on_s=0.0))
     assert np.abs(audio[len(out) :]).max(initial=0.0) <= 0.001
     heard = np.flatnonzero(np.abs(audio) > 0.01)
     if heard.size:
