@@ -13,8 +13,12 @@ from livekit_xtts.engine.settings import Settings
 from livekit_xtts.speech import EngineInfo, ModelError
 
 if TYPE_CHECKING:
+    from livekit_xtts.engine.capacity import Slots
     from livekit_xtts.engine.machine import Machine
     from livekit_xtts.engine.offload import OffloadStats
+
+LEAST_POSITIONS = 64
+"""A voice, a short text and a second of speech."""
 
 
 class LocalEngine(ThreadedEngine):
@@ -32,9 +36,15 @@ class LocalEngine(ThreadedEngine):
         device: As torch names it; "auto" takes a CUDA device where there is one, else the CPU.
         precision: "auto" takes the fastest that the machine has instructions for and that passes
             its gate on these weights; or by name: "fp32", "int8+bf16" (GPT and vocoder), ….
-        slots: Requests that are spoken at once. Memory for a slot's keys and values is used as far
-            as its longest request so far went: on the full-size model in fp32 246 kB a position,
-            60 MB for a typical request, 255 MB for the longest.
+        slots: Requests that are spoken at once; "auto" for what fits into the memory there is, at
+            most 1,024 on a device and 8 on a CPU. More than fit on a device are an error. On a CPU
+            memory for a slot's keys and values is used as far as its longest request so far went:
+            on the full-size model in fp32 246 kB a position, 60 MB for a typical request, 255 MB
+            for the longest.
+        slot_positions: Positions of a slot: 32 of the voice, text ids + 3, and the codes (21.5 a
+            second). None for the model's longest (28 s after the longest text) where that many fit;
+            else 640, which hold any segment that the package cuts by itself. What a slot cannot
+            hold is refused, speech beyond its end is cut.
         queue: Further requests that wait for a slot; beyond that they are refused.
         max_wait: Seconds that a request may wait for a slot, once the model is loaded; None for as
             long as it takes. A request that, behind those before it, could not start in time is
@@ -66,7 +76,8 @@ class LocalEngine(ThreadedEngine):
         *,
         device: str = "auto",
         precision: str = "auto",
-        slots: int = 8,
+        slots: Slots = 8,
+        slot_positions: int | None = None,
         queue: int = 16,
         max_wait: float | None = 10.0,
         profile: str = "balanced",
@@ -81,6 +92,10 @@ class LocalEngine(ThreadedEngine):
     ) -> None:
         if profile not in PROFILES:
             raise ModelError(f"profile={profile!r} is unknown: use one of {', '.join(PROFILES)}")
+        if slot_positions is not None and slot_positions < LEAST_POSITIONS:
+            raise ModelError(
+                f"slot_positions={slot_positions}: use {LEAST_POSITIONS} or more, or None"
+            )
         if offload_after is not None and not offload_after >= 0.0:
             raise ModelError(f"offload_after={offload_after}: use seconds, 0 or more, or None")
         if max_wait is not None and not max_wait >= 0.0:
@@ -90,7 +105,7 @@ class LocalEngine(ThreadedEngine):
             fingerprint="",
             device=device,
             precision=precision,
-            slots=slots,
+            slots=8 if slots == "auto" else slots,
             queue=queue,
         )
         super().__init__(
@@ -105,6 +120,7 @@ class LocalEngine(ThreadedEngine):
             device=device,
             precision=precision,
             slots=slots,
+            slot_positions=slot_positions,
             queue=queue,
             profile=profile,
             times=times,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from livekit_xtts.engine import calibrate
 from livekit_xtts.engine.aligner import aligner_for
+from livekit_xtts.engine.capacity import choose, free_bytes, itemsize_of
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
@@ -106,10 +107,20 @@ class Machine:
         cuda = self.device.type == "cuda"
         # Rows that pad a graph's bucket need a slot that is nobody's.
         scratch = 1 if cuda and settings.graphs else 0
+        capacity = choose(
+            config,
+            self.device,
+            settings.slots,
+            settings.slot_positions,
+            itemsize=itemsize_of(settings.precision, self.device),
+            free=free_bytes(self.device),
+        )
+        slots = capacity.slots
         parts = prepare(
             model,
             precision=settings.precision,
-            slots=settings.slots + scratch,
+            slots=slots + scratch,
+            length=capacity.length,
             device=self.device,
             folder=loaded.folder,
             voice=loaded.voice,
@@ -118,7 +129,7 @@ class Machine:
         self.precision = parts.precision
         self.runner: GptRunner = parts.runner
         sampler = Sampler(
-            settings.slots + scratch,
+            slots + scratch,
             config.gpt_num_audio_tokens,
             config.max_codes,
             start_code=config.gpt_start_audio_token,
@@ -131,7 +142,7 @@ class Machine:
                 self.runner,
                 sampler,
                 config.max_codes,
-                sizes=buckets(settings.slots),
+                sizes=buckets(slots),
                 capture=cuda_capture(),
             )
         vocoder = ModelVocoder(parts.vocoder, self._vocoding_thread())
@@ -140,19 +151,19 @@ class Machine:
             self.runner,
             stepper,
             vocoder,
-            slots=settings.slots,
+            slots=slots,
             speaker=torch.tensor(speaker, device=self.device),
         )
-        self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, settings.slots)
-        self.streams = sustainable_streams(self.schedule, settings.slots)
+        self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, slots)
+        self.streams = sustainable_streams(self.schedule, slots)
         if not settings.admission:
-            self.streams = settings.slots
+            self.streams = slots
         self.info = EngineInfo(
             model=loaded.name,
             fingerprint=model.fingerprint,
             device=str(self.device),
             precision=parts.precision,
-            slots=settings.slots,
+            slots=slots,
             queue=settings.queue,
             languages=loaded.tokenizer.languages if loaded.tokenizer else config.languages,
             sampling=config.sampling,
@@ -173,12 +184,13 @@ class Machine:
                 ),
                 text_ids=config.gpt_number_text_tokens,
                 positions=config.max_codes,
+                length=self.runner.length,
                 trained=loaded.trained,
                 ends=settings.ends,
                 align=words.submit if words else None,
             ),
             self.schedule,
-            slots=settings.slots,
+            slots=slots,
             positions=config.max_codes,
             clock=settings.clock,
             streams=self.streams,

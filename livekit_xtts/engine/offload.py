@@ -24,6 +24,8 @@ from livekit_xtts.speech import EngineClosedError, EngineFailedError, SpeechErro
 
 logger = logging.getLogger(__name__)
 
+_BLOCK = 1 << 28
+
 
 @dataclass(frozen=True, slots=True)
 class OffloadStats:
@@ -256,14 +258,16 @@ class Residence:
         }
         # Copies of what is no longer held (a voice that was forgotten) go.
         self._kept = {key: kept for key, kept in self._kept.items() if key in found}
-        for key, storage in found.items():
-            if key in scratch or key in self._kept:
-                continue
+        new = {k: s for k, s in found.items() if k not in scratch and k not in self._kept}
+        for group in _groups(new, _BLOCK):
             if stop():
                 return
-            host = _host(storage.nbytes(), self._device.type == "cuda")
-            host.copy_(_bytes(storage, self._device), non_blocking=True)
-            self._kept[key] = (storage, host)
+            # Page-locked memory comes in powers of two: small storages share a block of it.
+            sizes = [new[key].nbytes() for key in group]
+            block = _host(sum(sizes), self._device.type == "cuda")
+            for key, host in zip(group, torch.split(block, sizes), strict=True):
+                host.copy_(_bytes(new[key], self._device), non_blocking=True)
+                self._kept[key] = (new[key], host)
         self._wait()
         self._gone = [(storage, storage.nbytes(), None) for storage in scratch.values()]
         self._gone += [(s, s.nbytes(), host) for key, (s, host) in self._kept.items()]
@@ -283,6 +287,19 @@ class Residence:
         """Give the allocator's spare memory back to the device, where others can have it."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _groups(storages: Mapping[int, Any], most: int) -> list[list[int]]:
+    """Keys of storages that together have at most so many bytes; larger ones alone."""
+    groups: list[list[int]] = []
+    room = 0
+    for key, storage in storages.items():
+        if storage.nbytes() > room:
+            groups.append([])
+            room = most
+        groups[-1].append(key)
+        room -= storage.nbytes()
+    return groups
 
 
 def _bytes(storage: Any, device: torch.device) -> Tensor:

@@ -48,6 +48,7 @@ class Preparer:
         shapes: Shapes of a voice's latents and speaker embedding.
         text_ids: Size of the model's table of text ids.
         positions: Most steps of one request.
+        length: Positions of a slot; None where every request fits.
         trained: False for random weights, whose speech never ends by itself: the budget of codes
             then follows from the text.
         ends: How requests may end; None as the model gives it.
@@ -63,6 +64,7 @@ class Preparer:
         shapes: tuple[tuple[int, ...], tuple[int, ...]],
         text_ids: int,
         positions: int,
+        length: int | None = None,
         trained: bool = True,
         ends: Ends | None = None,
         align: Callable[[Job], None] | None = None,
@@ -73,6 +75,7 @@ class Preparer:
         self._shapes = shapes
         self._text_ids = text_ids
         self._positions = positions
+        self._length = length
         self._trained = trained
         self._ends = ends or Ends.off()
         self._align = align
@@ -90,6 +93,8 @@ class Preparer:
         known = reading(request.text, request.language) if request.ids is None else None
         expected = known.seconds / CODE_SECONDS if known else expected_codes_of_ids(len(ids))
         limits = [self._positions, request.max_codes, self._ends.limit(expected)]
+        if self._length is not None:
+            limits.append(self._room(len(ids), expected))
         if not self._trained and request.ids is None:
             limits.append(round(expected))
         return Prepared(
@@ -102,6 +107,19 @@ class Preparer:
             reading=known,
             align=self._align if request.align else None,
         )
+
+    def _room(self, ids: int, expected: float) -> int:
+        """Codes that fit into a slot behind a prompt; what the text is expected to take must."""
+        assert self._length is not None
+        # Conditioning, start and stop of the text, start of the speech.
+        room = self._length - (self._shapes[0][0] + ids + 2 + 1)
+        if room < min(expected, self._positions):
+            raise InvalidRequestError(
+                f"the text is too long for this engine's slots of {self._length} positions: {ids}"
+                f" ids and about {expected:.0f} codes of speech do not fit; cut it into segments,"
+                " or give the engine longer slots (slot_positions=)"
+            )
+        return room
 
     def _ids(self, request: SpeechRequest) -> tuple[int, ...]:
         if request.ids is not None:

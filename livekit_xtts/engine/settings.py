@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.schedule import StepTimes
+
+if TYPE_CHECKING:
+    from livekit_xtts.engine.capacity import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,8 @@ class Settings:
     Attributes:
         device: As torch names it, or "auto".
         precision: "auto", "fp32", ….
-        slots: Requests at once.
+        slots: Requests at once; "auto" for what fits.
+        slot_positions: Positions of a slot, prompt and codes together; None for what fits.
         queue: Requests that wait.
         profile: A name of `PROFILES`.
         times: Step times instead of measured ones, for results that are the same everywhere.
@@ -30,7 +35,8 @@ class Settings:
 
     device: str = "auto"
     precision: str = "auto"
-    slots: int = 8
+    slots: Slots = 8
+    slot_positions: int | None = None
     queue: int = 16
     profile: str = "balanced"
     times: StepTimes | None = None
