@@ -307,7 +307,7 @@ def main() -> None:
         state = torch.load(options.start, map_location=device, weights_only=True)
         gpt.load_state_dict(state["gpt"])
         heads.load_state_dict(state["heads"], strict=False)
-        if options.steady:
+        if options.steady and not state.get("steady"):
             hold(gpt)
             steady(
                 gpt, before_norms(gpt, collate(speech, next(speech.batches(6000, 1)), rng), pool)
@@ -366,6 +366,7 @@ def main() -> None:
                 "optimizers": [o.state_dict() for o in optimizers],
                 "step": step,
                 "used": watch.seconds(),
+                "steady": options.steady,
             }
             if math.isnan(report["code"]):
                 raise SystemExit("the loss is not a number; the last checkpoint is kept")
