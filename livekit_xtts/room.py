@@ -222,6 +222,7 @@ class Speaker:
             if utterance is self._playing and self._source is not None:
                 # Nothing else lies in the queue: the next one waits for this one's playout.
                 utterance.playout.played_s = played_s
+                utterance._break_off(self._source.queued_duration)
                 self._source.clear_queue()
             else:
                 self._end(utterance)
@@ -306,11 +307,14 @@ class Speaker:
                 source.clear_queue()  # The silence of the beginning, where some is left.
                 playout.first_audio_s = now - utterance._said
             playout._frame(frame.duration, source.queued_duration, now - dry_at)
+            utterance._handed(frame, self._queue_s)
             await source.capture_frame(frame)
             dry_at = time.perf_counter() + source.queued_duration
         if utterance.interrupted:
             # A frame may have been on its way into the queue while `interrupt` emptied it.
             source.clear_queue()
+            if utterance._tail is not None:
+                await source.capture_frame(utterance._tail)
             return
         await source.wait_for_playout()
         if not utterance.interrupted:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from livekit.agents.utils import aio
 
 from livekit import rtc
+from livekit_xtts.audio import FADE_OUT_S, fade_out
 
 if TYPE_CHECKING:
     from livekit_xtts.room import Speaker
@@ -90,6 +93,8 @@ class Utterance:
         # Read even where nobody awaits, so that asyncio does not report it once more.
         self._finished.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._interrupted = False
+        self._recent: deque[rtc.AudioFrame] = deque()
+        self._tail: rtc.AudioFrame | None = None
         self.playout = TrackStats()
 
     @property
@@ -134,6 +139,26 @@ class Utterance:
 
     def __await__(self) -> Generator[Any, None, None]:
         return self.wait_for_playout().__await__()
+
+    def _handed(self, frame: rtc.AudioFrame, queue_s: float) -> None:
+        """Remember a frame for as long as it may lie in the track's queue."""
+        self._recent.append(frame)
+        while len(self._recent) * frame.duration > queue_s + 2 * frame.duration:
+            self._recent.popleft()
+
+    def _break_off(self, queued_s: float) -> None:
+        """Make the end of it: what would be heard next, fading, where so much lies unheard."""
+        if not self._recent:
+            return
+        rate = self._recent[-1].sample_rate
+        heard = np.concatenate([np.frombuffer(frame.data, np.int16) for frame in self._recent])
+        step = rate // 100  # the track plays steps of 10 ms
+        unheard = heard[max(0, heard.size - round(queued_s * 100) * step) :][:step]
+        if unheard.size == step:
+            faded = np.zeros(step, np.float32)
+            size = round(FADE_OUT_S * rate)
+            faded[:size] = fade_out(unheard[:size].astype(np.float32), FADE_OUT_S, rate)
+            self._tail = rtc.AudioFrame(faded.astype(np.int16).tobytes(), rate, 1, step)
 
     def _finish(self, error: BaseException | None = None) -> None:
         if self._finished.done():

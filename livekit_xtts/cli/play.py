@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from livekit_xtts.audio import FADE_OUT_S, fade_out
 from livekit_xtts.speech import SAMPLE_RATE, Float32, SpeechError
+
+FADING_S = 0.1
+"""Longest wait for the device to take the end of what it plays."""
 
 INSTALL = "pip install 'livekit-xtts[play]' (and on Linux the library libportaudio2)"
 
@@ -33,6 +37,7 @@ class Player:
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         sounddevice = _sounddevice()
         self.underruns = 0
+        self._rate = sample_rate
         self._lock = threading.Lock()
         self._pieces: deque[Float32] = deque()
         self._begun = False
@@ -65,7 +70,15 @@ class Player:
         self._silent.wait()
 
     def close(self) -> None:
-        """Silence now, and release the device."""
+        """Silence now, without a click, and release the device."""
+        with self._lock:
+            rest = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.float32)
+            self._pieces.clear()
+            self._complete = True
+            if rest.size:
+                self._pieces.append(fade_out(rest[: round(FADE_OUT_S * self._rate)]))
+        if rest.size:
+            self._silent.wait(FADING_S)  # a device that asks for nothing is not waited for
         self._stream.abort()
         self._stream.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -310,6 +311,30 @@ def test_the_fifo_joins_pieces_and_counts_what_was_late(device: FakeDevice) -> N
     np.testing.assert_array_equal(heard[250:260], 1)
     player.finish()
     player.close()
+
+
+def test_a_playback_that_is_broken_off_fades(device: FakeDevice) -> None:
+    from livekit_xtts.cli.play import Player
+
+    player = Player()
+    player.push(np.full(10_000, 0.5, np.float32))
+    device.pull(480)
+    pulling = threading.Thread(target=lambda: all(iter(lambda: device.pull(100), False)))
+    taken = threading.Event()
+    wait = player._silent.wait
+
+    def begin(timeout: float) -> bool:
+        taken.set()
+        pulling.start()
+        return wait(20)
+
+    player._silent.wait = begin  # type: ignore[method-assign]
+    player.close()
+    pulling.join()
+    heard = np.concatenate(device.heard)
+    assert taken.is_set() and device.closed
+    assert heard[480] == pytest.approx(0.5, abs=1e-3) and not heard[480 + 120 :].any()
+    assert np.abs(np.diff(heard)).max() < 0.02
 
 
 def test_a_failure_silences_the_device(

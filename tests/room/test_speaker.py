@@ -172,9 +172,14 @@ async def test_an_interruption_empties_the_queue(sources: list[StagedSource]) ->
         speaker.interrupt()
         assert speaker.queued_s == 0.0
         await utterance
-        assert speaker.queued_s == 0.0
         assert utterance.playout.played_s == pytest.approx(0.1)
-        np.testing.assert_array_equal(source.played, expected(engine, TEXT)[:2400])
+        assert speaker.queued_s <= 0.01, "the end of the sound, and no more of it"
+        await source.play(0.1)
+        said = expected(engine, TEXT)
+        np.testing.assert_array_equal(source.played[:2400], said[:2400])
+        fading = np.array(source.played[2400:])
+        assert fading.size == 240 and abs(fading[0] - said[2400]) <= 1
+        assert np.all(np.abs(fading) <= np.abs(said[2400:2640])) and not fading[120:].any()
 
 
 async def test_one_utterance_can_be_interrupted_alone(sources: list[StagedSource]) -> None:
