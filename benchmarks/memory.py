@@ -44,6 +44,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     with contextlib.suppress(ImportError):
         import onnxruntime  # noqa: F401
+    with contextlib.suppress(ImportError):
+        import llvmlite.binding  # noqa: F401
     torch.ones(64, 64) @ torch.ones(64, 64)
     before = peak_bytes()
     engine = common.load_engine(args, slots=max(2, args.streams))

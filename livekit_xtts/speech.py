@@ -268,6 +268,7 @@ class EngineInfo:
         exact: Whether streamed audio equals the one-shot decode.
         sampling: The checkpoint's own sampling defaults.
         char_limits: Longest text per language that the model was trained for, in characters.
+        threads: CPU threads of the engine's work; 0 where that is not known.
     """
 
     model: str
@@ -282,3 +283,4 @@ class EngineInfo:
     exact: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     char_limits: tuple[tuple[str, int], ...] = ()
+    threads: int = 0

@@ -98,6 +98,10 @@ class ThreadedEngine:
         """Put everything together and warm it up, on the engine's thread."""
         raise NotImplementedError
 
+    def _wanted_threads(self, loaded: Any) -> int | None:
+        """CPU threads of the engine's thread; None for torch's own number. On that thread."""
+        return self._threads
+
     def _wait_s(self) -> float:
         """Seconds that a request submitted now would wait for a slot, as far as that is known."""
         return 0.0
@@ -301,9 +305,10 @@ class ThreadedEngine:
         self._wake.set()
 
     def _set_up(self, loaded: Any) -> Machinery:
-        if self._threads is not None:
-            use_threads(self._threads)
         began = self._clock()
+        threads = self._wanted_threads(loaded)
+        if threads is not None:
+            use_threads(threads)
         machine = self._assemble(loaded)
         self._info = machine.info
         self._machine = machine

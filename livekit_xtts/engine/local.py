@@ -50,8 +50,9 @@ class LocalEngine(ThreadedEngine):
             long as it takes. A request that, behind those before it, could not start in time is
             refused at once (`EngineBusyError`, retryable); one whose time runs out, then.
         profile: "latency", "balanced" or "throughput": how early and how finely audio comes.
-        threads: CPU threads of the engine's own work; None for the number that torch uses. The
-            host's settings stay as they are.
+        threads: CPU threads of the engine's own work; None for the number that torch uses, or one
+            where the machine is so busy at load that several would wait for each other (measured,
+            unless `times` are given). The host's settings stay as they are.
         load_timeout: Seconds that loading may take; then waiting requests fail, loading goes on.
         times: Step times instead of measured ones. The chunk boundaries follow from them, so with
             given times streamed audio has the same bits on every start; else only to rounding.
@@ -135,6 +136,16 @@ class LocalEngine(ThreadedEngine):
         """Where the model is and how long it took to move; None where it never leaves."""
         machine = self._machine
         return None if machine is None or machine.residence is None else machine.residence.stats
+
+    def _wanted_threads(self, loaded: models.Loaded) -> int | None:
+        from livekit_xtts.engine.threads import better_threads
+
+        given = self._threads is not None or self._settings.times is not None
+        if given or loaded.model.gpt.mel_head.weight.device.type != "cpu":
+            return self._threads
+        import torch
+
+        return better_threads(torch.get_num_threads())
 
     def _wait_s(self) -> float:
         machine = self._machine

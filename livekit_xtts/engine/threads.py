@@ -10,9 +10,24 @@ torch before an engine starts; an engine belongs to the process that started it.
 
 from __future__ import annotations
 
+import logging
 import os
+import statistics
 import sys
 import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 5
+"""Measurements of each number of threads; their median counts."""
+
+LAYERS = 24
+"""Convolutions of a measurement: some 25 ms on one thread."""
+
+WORTHWHILE = 0.9
+"""Several threads must take at most this part of one thread's time."""
 
 
 def available() -> int:
@@ -33,6 +48,56 @@ def use_threads(count: int) -> None:
     restore = threading.Thread(target=torch.set_num_threads, args=(before,), name="xtts-threads")
     restore.start()
     restore.join()
+
+
+def better_threads(
+    most: int, probe: Callable[[int], float] | None = None, rounds: int = ROUNDS
+) -> int:
+    """One thread, or as many as there may be: what is quicker on this machine as busy as it is now.
+
+    Threads of torch meet after every layer. Where another process keeps one of them from its
+    processor, all the others wait: two threads can then take ten times as long as one.
+
+    Args:
+        most: Threads that could be used.
+        probe: Seconds that layers like the vocoder's take with so many threads; None for torch's.
+        rounds: Of measurements, one thread and many in turn, so that both meet the same company.
+    """
+    if most < 2:
+        return most
+    measure = probe or layers_s
+    seconds: dict[int, list[float]] = {1: [], most: []}
+    for _ in range(rounds):
+        for count, times in seconds.items():
+            times.append(measure(count))
+    one, many = (statistics.median(times) for times in seconds.values())
+    if many <= WORTHWHILE * one:
+        return most
+    logger.info(
+        "one thread instead of %d: other work keeps them waiting for each other"
+        " (probe: %.1f ms on one, %.1f ms on %d)",
+        most,
+        1e3 * one,
+        1e3 * many,
+        most,
+    )
+    return 1
+
+
+def layers_s(count: int) -> float:
+    """Seconds of some layers with so many threads of torch, on the calling thread."""
+    import torch
+
+    use_threads(count)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 64, 6000, generator=generator)
+    weight = torch.randn(64, 64, 3, generator=generator) / 14.0
+    with torch.inference_mode():
+        torch.conv1d(x, weight, padding=1)
+        began = time.perf_counter()
+        for _ in range(LAYERS):
+            x = torch.conv1d(x, weight, padding=1)
+        return time.perf_counter() - began
 
 
 def lower_priority() -> bool:

@@ -624,3 +624,51 @@ def test_what_the_pipeline_asks_of_an_engine() -> None:
             engine.count_ids("Hello.", "xx")
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [({1: 1.0, 2: 0.55}, 2), ({1: 1.0, 2: 0.95}, 1), ({1: 1.0, 2: 10.0}, 1)],
+    ids=["quiet", "no gain", "crowded"],
+)
+def test_as_many_threads_as_gain_something(
+    seconds: dict[int, float], chosen: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    order: list[int] = []
+
+    def probe(count: int) -> float:
+        order.append(count)
+        return seconds[count] * (50.0 if len(order) == 3 else 1.0)  # One hiccup decides nothing.
+
+    with caplog.at_level(logging.INFO):
+        assert threads.better_threads(2, probe) == chosen
+    assert order == [1, 2] * threads.ROUNDS
+    assert ("one thread instead of 2" in caplog.text) == (chosen == 1)
+    assert threads.better_threads(1, probe) == 1 and len(order) == 2 * threads.ROUNDS
+
+
+def test_the_probe_leaves_the_hosts_threads_alone() -> None:
+    before = torch.get_num_threads()
+    seen: list[float] = []
+    thread = threading.Thread(target=lambda: seen.extend(threads.layers_s(n) for n in (1, 2)))
+    thread.start()
+    thread.join(LONG)
+    assert all(value > 0.0 for value in seen) and len(seen) == 2
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_measured_only_where_nobody_chose(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(threads, "better_threads", lambda most: asked.append(most) or 1)
+    used: list[int] = []
+    monkeypatch.setattr(life, "use_threads", used.append)
+    engines(threads=2).load()
+    engines(threads=None).load()
+    assert asked == [] and used == [2], "with given step times audio has the same bits everywhere"
+    engine = engines(threads=None, times=None)
+    engine.load()
+    assert asked == [3] and used == [2, 1]
+    assert engine.info.threads == 3
