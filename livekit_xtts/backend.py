@@ -117,6 +117,8 @@ class Backend:
             segments = tokenizer_segments(
                 options.tokenizer,
                 options.language,
+                char_limit=dict(pipeline.engine.info.char_limits).get(options.language),
+                ids_limit=pipeline.engine.info.max_text_ids,
                 count_ids=id_counter(pipeline.engine, options.language, options.pronunciations),
             )
         return pipeline, SpeakOptions(

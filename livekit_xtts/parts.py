@@ -19,6 +19,7 @@ from livekit_xtts.speech import (
     SpeechError,
     SpeechRequest,
 )
+from livekit_xtts.text.normalize import normalize
 from livekit_xtts.text.pronunciation import Pronunciations
 from livekit_xtts.text.segment import FIRST_WORDS, Segment, Segmenter
 from livekit_xtts.timings import TimedWord, carried_over, split_words, word_shares
@@ -53,20 +54,24 @@ _uncached = SpeechCache(max_bytes=0)
 
 def id_counter(
     engine: Engine, language: str, pronunciations: Pronunciations | None
-) -> Callable[[str], int] | None:
-    """Counts the text ids that a piece of text will have; None for engines that cannot tell."""
-    count: Callable[[str, str], int | None] | None = getattr(engine, "count_ids", None)
-    if count is None:
-        return None
+) -> Callable[[str], int]:
+    """Counts the text ids that a piece of text will have, as far as it may be too many.
+
+    An engine that cannot tell, say because it is still loading, has them counted too high.
+    """
+    count: Callable[[str, str], int | None] = getattr(engine, "count_ids", lambda *_: None)
+    most = engine.info.max_text_ids
 
     def ids(text: str) -> int:
         # A letter is one id at most; a figure, a sign or a letter to be transliterated a word.
         plain = sum((letter.isalpha() and letter < "\u0600") or letter.isspace() for letter in text)
-        if plain + MOST_IDS_A_SIGN * (len(text) - plain) <= MAX_TEXT_IDS:
+        if plain + MOST_IDS_A_SIGN * (len(text) - plain) < most:
             return 0
         said = text if pronunciations is None else pronunciations.apply(text)
         try:
-            return count(said.strip(), language) or 0
+            known = count(said.strip(), language)
+            # The language's tag, and an id for each letter, at most.
+            return 1 + len(normalize(said, language)) if known is None else known
         except SpeechError:
             return 0  # the request says what is wrong, in its place
 
@@ -78,6 +83,7 @@ async def native_segments(
     language: str,
     *,
     char_limit: int | None = None,
+    ids_limit: int = MAX_TEXT_IDS,
     count_ids: Callable[[str], int] | None = None,
     known: bool = False,
     protected: Iterable[str] = (),
@@ -88,14 +94,15 @@ async def native_segments(
         text: The stream.
         language: Any spelling of one of the languages.
         char_limit: Most characters of a segment; None for the language's own.
-        count_ids: Counts the text ids of a segment, of which there may be 400; None where only
-            characters can be counted.
+        ids_limit: Most text ids of a segment.
+        count_ids: Counts them; None where only characters can be counted.
         known: The stream brings all of the text at once: the first segment need not leave early.
         protected: Words and phrases that no cut may fall into.
     """
     segmenter = Segmenter(
         language,
         char_limit=char_limit,
+        ids_limit=ids_limit,
         count_ids=count_ids,
         protected=protected,
         first=None if known else FIRST_WORDS,

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from livekit.agents import tokenize
 
 from livekit_xtts.events import Flush, Segments, TextStream
+from livekit_xtts.speech import MAX_TEXT_IDS
 from livekit_xtts.text.marks import Strength
 from livekit_xtts.text.segment import PAUSES, Segment, Segmenter
 
@@ -16,18 +17,30 @@ def tokenizer_segments(
     tokenizer: tokenize.SentenceTokenizer,
     language: str,
     *,
+    char_limit: int | None = None,
+    ids_limit: int = MAX_TEXT_IDS,
     count_ids: Callable[[str], int] | None = None,
 ) -> Segments:
     """Segments cut where a LiveKit tokenizer says.
 
-    A sentence over the language's limit is cut further, since tokenizers do not. The original
+    A sentence over a limit is cut further, since tokenizers do not. The original
     spacing is found again where the tokenizer has dropped it.
 
     Args:
         tokenizer: Any `livekit.agents.tokenize.SentenceTokenizer`.
-        language: Says which limit holds.
-        count_ids: Counts text ids, of which a segment may have 400.
+        language: Of the text.
+        char_limit: Most characters of a segment; None for the language's own.
+        ids_limit: Most text ids of a segment.
+        count_ids: Counts them; None where only characters can be counted.
     """
+
+    def within_limits(sentence: str) -> list[str]:
+        segmenter = Segmenter(
+            language, first=None, char_limit=char_limit, ids_limit=ids_limit, count_ids=count_ids
+        )
+        if segmenter.fits(sentence):
+            return [sentence]
+        return [segment.text for segment in [*segmenter.push(sentence), *segmenter.flush()]]
 
     async def cut(text: TextStream) -> AsyncGenerator[Segment]:
         stream = tokenizer.stream()
@@ -48,7 +61,7 @@ def tokenizer_segments(
         index = 0
         try:
             async for token in stream:
-                for piece in _within_limits(original.take(token.token), language, count_ids):
+                for piece in within_limits(original.take(token.token)):
                     yield Segment(piece, index, pause_s=PAUSES[Strength.SENTENCE])
                     index += 1
             await feeding
@@ -65,15 +78,6 @@ def tokenizer_segments(
 def _end(stream: tokenize.SentenceStream, task: asyncio.Task[None]) -> None:
     if (task.cancelled() or task.exception() is not None) and not stream.closed:
         stream.end_input()
-
-
-def _within_limits(
-    sentence: str, language: str, count_ids: Callable[[str], int] | None
-) -> list[str]:
-    segmenter = Segmenter(language, first=None, count_ids=count_ids)
-    if segmenter.fits(sentence):
-        return [sentence]
-    return [segment.text for segment in [*segmenter.push(sentence), *segmenter.flush()]]
 
 
 class _Original:

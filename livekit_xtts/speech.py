@@ -268,6 +268,7 @@ class EngineInfo:
         exact: Whether streamed audio equals the one-shot decode.
         sampling: The checkpoint's own sampling defaults.
         char_limits: Longest text per language that the model was trained for, in characters.
+        max_text_ids: Most text ids of a request, language tag included.
         threads: CPU threads of the engine's work; 0 where that is not known.
     """
 
@@ -283,4 +284,5 @@ class EngineInfo:
     exact: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     char_limits: tuple[tuple[str, int], ...] = ()
+    max_text_ids: int = MAX_TEXT_IDS
     threads: int = 0

@@ -103,12 +103,12 @@ class Utterance:
             self._changed.set()
 
     def _native(self, text: TextStream) -> AsyncIterator[Segment]:
-        limits = dict(self._engine.info.char_limits)
-        language = self._options.language
+        info, language = self._engine.info, self._options.language
         return native_segments(
             text,
             language,
-            char_limit=limits.get(language),
+            char_limit=dict(info.char_limits).get(language),
+            ids_limit=info.max_text_ids,
             count_ids=id_counter(self._engine, language, self._options.pronunciations),
             known=self._known,
             protected=self._options.pronunciations or (),

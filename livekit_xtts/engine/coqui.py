@@ -164,6 +164,7 @@ class CoquiMachine:
                 repetition_penalty=float(config.repetition_penalty),
             ),
             char_limits=tuple(model.tokenizer.char_limits.items()),
+            max_text_ids=min(MAX_TEXT_IDS, model.args.gpt_max_text_tokens),
         )
 
     @property
@@ -290,10 +291,10 @@ class CoquiMachine:
             language = canonical_language(request.language, self.info.languages)
             text = request.text.strip().lower()
             ids = tuple(self._tokenizer.encode(text, lang=language.split("-")[0]))
-        most = self._model.args.gpt_number_text_tokens
-        if not 0 < len(ids) <= MAX_TEXT_IDS or not all(0 <= i < most for i in ids):
+        table, most = self._model.args.gpt_number_text_tokens, self.info.max_text_ids
+        if not 0 < len(ids) <= most or not all(0 <= i < table for i in ids):
             raise InvalidRequestError(
-                f"a request takes 1 to {MAX_TEXT_IDS} text ids below {most}, not {len(ids)}:"
+                f"a request takes 1 to {most} text ids below {table}, not {len(ids)}:"
                 " cut the text into segments"
             )
         return list(ids)

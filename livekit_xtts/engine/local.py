@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from livekit_xtts.engine import source as models
@@ -109,6 +110,10 @@ class LocalEngine(ThreadedEngine):
             slots=8 if slots == "auto" else slots,
             queue=queue,
         )
+        if (config := models.configuration(model)) is not None:
+            # Text may be cut for this engine before it is loaded.
+            limits, ids = config.char_limits, config.max_text_ids
+            info = replace(info, char_limits=limits, max_text_ids=ids)
         super().__init__(
             info,
             threads=threads,

@@ -168,6 +168,7 @@ class Machine:
             languages=loaded.tokenizer.languages if loaded.tokenizer else config.languages,
             sampling=config.sampling,
             char_limits=config.char_limits,
+            max_text_ids=config.max_text_ids,
             threads=self.threads,
         )
         words = aligner_for(model.gpt, loaded.tokenizer, model.fingerprint, loaded.folder)

@@ -13,7 +13,6 @@ from livekit_xtts.engine.job import Job, Prepared
 from livekit_xtts.engine.length import expected_codes_of_ids, reading
 from livekit_xtts.speech import (
     CODE_SECONDS,
-    MAX_TEXT_IDS,
     EngineInfo,
     InvalidRequestError,
     ModelError,
@@ -122,13 +121,17 @@ class Preparer:
         return room
 
     def _ids(self, request: SpeechRequest) -> tuple[int, ...]:
+        ids = self._given_ids(request)
+        most = self._info.max_text_ids
+        if not 0 < len(ids) <= most:
+            raise InvalidRequestError(
+                f"a request takes 1 to {most} text ids, not {len(ids)}: cut the text into segments"
+            )
+        return ids
+
+    def _given_ids(self, request: SpeechRequest) -> tuple[int, ...]:
         if request.ids is not None:
             ids = tuple(request.ids)
-            if not ids or len(ids) > MAX_TEXT_IDS:
-                raise InvalidRequestError(
-                    f"a request takes 1 to {MAX_TEXT_IDS} text ids, not {len(ids)}:"
-                    " cut the text into segments"
-                )
             wrong = next((i for i in ids if not 0 <= i < self._text_ids), None)
             if wrong is not None:
                 raise InvalidRequestError(

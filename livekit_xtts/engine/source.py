@@ -13,11 +13,12 @@ import numpy as np
 from livekit_xtts.download import find_model
 from livekit_xtts.engine.bytetext import ByteTokenizer
 from livekit_xtts.engine.prepare import Tokenizer
-from livekit_xtts.speech import ModelError, Voice
+from livekit_xtts.speech import ModelError, SpeechError, Voice
 from livekit_xtts.text.tokenizer import TextTokenizer
 from livekit_xtts.voicefile import load_voice, make_voice
 
 if TYPE_CHECKING:
+    from livekit_xtts.model.config import XttsConfig
     from livekit_xtts.model.xtts import XttsModel
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,25 @@ def name_of(source: ModelSource) -> str:
     if isinstance(source, str | Path):
         return str(source) if str(source) in RANDOM else Path(source).name
     return "model"
+
+
+def configuration(source: ModelSource) -> XttsConfig | None:
+    """What a model's configuration says, before anything is loaded; None where it cannot be read.
+
+    Loading says what is wrong with it.
+    """
+    from livekit_xtts.model.config import XttsConfig
+
+    if source is None:
+        source = BUNDLED if (BUNDLED / "config.json").is_file() else RANDOM[0]
+    if not isinstance(source, str | Path):
+        return source.config
+    if str(source) in RANDOM:
+        return XttsConfig.small() if str(source) == RANDOM[0] else XttsConfig()
+    try:
+        return XttsConfig.from_json(find_model(source) / "config.json")
+    except SpeechError:
+        return None
 
 
 def load(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from livekit_xtts.speech import LANGUAGES, ModelError, Sampling, SpeechError
+from livekit_xtts.speech import LANGUAGES, MAX_TEXT_IDS, ModelError, Sampling, SpeechError
 
 CHAR_LIMITS: tuple[tuple[str, int], ...] = (
     ("en", 250), ("de", 253), ("fr", 273), ("es", 239), ("it", 213), ("pt", 203),
@@ -135,6 +135,11 @@ class XttsConfig:
     def max_codes(self) -> int:
         """Most audio codes of one utterance (602 for XTTS-v2), the stop code not counted."""
         return self.gpt_max_audio_tokens - 3
+
+    @property
+    def max_text_ids(self) -> int:
+        """Most text ids of one utterance (400 for XTTS-v2), the language tag included."""
+        return min(MAX_TEXT_IDS, self.gpt_max_text_tokens)
 
     @property
     def max_positions(self) -> int:

@@ -27,10 +27,12 @@ from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
 from livekit_xtts.engine.source import random_voice
 from livekit_xtts.engine.stream import speak
-from livekit_xtts.model.checkpoint import save_model
+from livekit_xtts.model.checkpoint import create_random, save_model
+from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.xtts import XttsModel
 from livekit_xtts.speech import (
     CODE_SECONDS,
+    MAX_TEXT_IDS,
     EngineBusyError,
     EngineClosedError,
     EngineFailedError,
@@ -624,6 +626,30 @@ def test_what_the_pipeline_asks_of_an_engine() -> None:
             engine.count_ids("Hello.", "xx")
     finally:
         engine.close()
+
+
+def test_what_text_fits_is_known_before_it_is_loaded(engines: Any, tmp_path: Path) -> None:
+    """Text is cut by it while the model is still loading."""
+    config = XttsConfig.small(gpt_max_text_tokens=30, char_limits=(("en", 70),))
+    config.to_json(tmp_path / "config.json")
+    for model in (tmp_path, create_random(config)):
+        info = engines(model=model).info
+        assert (info.max_text_ids, info.char_limits) == (30, (("en", 70),))
+    info = engines(model=tmp_path / "nowhere").info
+    assert info.max_text_ids == MAX_TEXT_IDS  # loading says what is wrong
+    assert XttsConfig().max_text_ids == MAX_TEXT_IDS == 400
+
+
+def test_more_ids_than_the_models_table_are_refused(engines: Any) -> None:
+    engine = engines(model=create_random(XttsConfig.small(gpt_max_text_tokens=30)))
+    engine.load()
+    assert engine.info.max_text_ids == 30
+    for count, kind in ((30, SpeechDone), (31, SpeechFailed)):
+        inbox = Inbox()
+        engine.submit(ids(ids=(5,) * count), inbox)
+        assert isinstance(event := inbox.wait(), kind)
+    assert isinstance(event.error, InvalidRequestError)
+    assert "1 to 30 text ids, not 31" in str(event.error)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from livekit.agents import tts as agents_tts
 from livekit_xtts.events import FLUSH
 from livekit_xtts.sentences import tokenizer_segments
 from livekit_xtts.text.languages import CHAR_LIMITS
+from livekit_xtts.text.normalize import normalize
 from livekit_xtts.tts import TTS
 from tests.fake_engine import FakeEngine, Script
 from tests.livekit.helpers import LONG, ONCE, Watched, samples, spoken, timed
@@ -109,6 +110,19 @@ async def test_a_tokenizers_sentence_with_too_many_ids_is_cut() -> None:
     segments = [segment async for segment in cut(pieces(text))]
     assert len(segments) > 1 and all(4 * len(segment.text) <= 400 for segment in segments)
     assert "".join(segment.text for segment in segments) == text
+
+
+async def test_a_tokenizers_sentences_fit_the_model(make_engine: Callable[..., FakeEngine]) -> None:
+    engine = make_engine(info={"max_text_ids": 200, "char_limits": (("en", 60),)})
+    tokenizer = tokenize.blingfire.SentenceTokenizer()
+    tts = TTS(engine=engine, cache=False, tokenizer=tokenizer)
+    async with tts.stream() as stream:
+        stream.push_text("and then a word, " * 10 + "call " + "1234567 " * 5 + "now.")
+        stream.end_input()
+        _ = [event async for event in stream]
+    for request in engine.requests:
+        assert len(request.text) <= 60
+        assert 1 + len(normalize(request.text, "en")) <= 200
 
 
 async def test_a_tokenizer_follows_a_flush_and_a_failing_text() -> None:

@@ -31,6 +31,7 @@ from livekit_xtts.speech import (
     InvalidRequestError,
     SpeechRequest,
 )
+from livekit_xtts.text.normalize import normalize
 from livekit_xtts.text.pronunciation import Pronunciations
 from tests.fake_engine import FOREVER, FakeEngine, Script
 from tests.livekit.helpers import LONG
@@ -375,7 +376,7 @@ async def test_ids_are_counted_of_what_will_be_said(engine: FakeEngine) -> None:
 
     def count(text: str, language: str) -> int | None:
         counted.append(text)
-        return None  # not loaded yet: characters alone decide
+        return None  # not loaded yet: letters are counted
 
     engine.count_ids = count  # type: ignore[attr-defined]
     options = SpeakOptions(pronunciations=Pronunciations({"XTTS": "ex tee tee ess"}))
@@ -386,6 +387,26 @@ async def test_ids_are_counted_of_what_will_be_said(engine: FakeEngine) -> None:
     counted.clear()
     await collect(Pipeline(engine).speak("Nothing here can be longer than its letters.", options))
     assert not counted
+
+
+@pytest.mark.parametrize("can_count", [False, True])
+async def test_a_model_with_fewer_ids_or_characters_gets_shorter_segments(
+    make_engine: Callable[..., FakeEngine], can_count: bool
+) -> None:
+    """Be it loaded or not: an engine that cannot count yet has the letters counted."""
+    engine = make_engine(info={"max_text_ids": 200, "char_limits": (("en", 150),)})
+    if can_count:
+        engine.count_ids = lambda text, language: None  # type: ignore[attr-defined]
+    figures = "Call " + "1234567 " * 8 + "now, or never."
+    words = "and so it goes on " * 12
+    for text in (figures, words):
+        engine.requests.clear()
+        events = await collect(Pipeline(engine).speak(text))
+        assert len(engine.requests) > 1
+        for request in engine.requests:
+            assert len(request.text) <= 150
+            assert 1 + len(normalize(request.text, "en")) <= 200
+        assert "".join(e.text for e in events if isinstance(e, SegmentStarted)) == text
 
 
 async def test_a_language_that_cannot_be_counted_fails_at_the_engine(engine: FakeEngine) -> None:
