@@ -19,6 +19,8 @@ WHOLE_WAIT_S = 0.35
 _DENSE_SCRIPTS = {"zh-cn": 0.22, "ja": 0.15, "ko": 0.16, "hi": 0.08, "ar": 0.09}
 _WEIGHT = 0.3
 _SHORTEST_MEASURED_S = 0.4
+_ON_ITS_WAY_S = 0.04
+"""Audio that a real queue may not have taken yet: a frame's rest, and what a resampler keeps."""
 
 
 class RateMeter:
@@ -134,6 +136,9 @@ class Playout:
                 was waiting for the text, which is no underrun.
         """
         now = self._clock()
+        if self._played is not None and self.lead_s > _ON_ITS_WAY_S:
+            # Still being heard, or not begun: a track may be paused, or busy with what came before.
+            self._end = now + self.lead_s
         if expected_since is not None and expected_since <= self._end < now - 0.001:
             self.underruns += 1
             self.underrun_s += now - self._end
@@ -159,7 +164,9 @@ class SpeechStats:
         underruns: Times that the listener ran dry while speech was being made.
         underrun_s: Seconds of those.
         held_back_s: Seconds of audio held back on slow hardware before starting; the latest.
-        wasted_s: Seconds of audio made and never heard.
+        wasted_s: Seconds of audio made and never heard. A session does not tell of an interruption
+            that comes when all audio is with it; a `room.Speaker` does, and that interruption is
+            counted when it comes.
         cached_s: Seconds of audio that came from the cache.
         real_time_factor: Seconds of work for a second of audio; None before the first measure.
     """

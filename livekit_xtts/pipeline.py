@@ -67,7 +67,8 @@ class Pipeline:
         engine: Makes the speech.
         cache: Keeps spoken segments for reuse; None makes everything anew.
         clock: Seconds, for the listener's position; for tests.
-        on_stats: Called with the stats of each utterance when it ends, however it ends.
+        on_stats: Called with the stats of each utterance when it ends, however it ends, and with
+            those of `cut_off`.
     """
 
     def __init__(
@@ -83,6 +84,20 @@ class Pipeline:
         self.clock = clock
         self.stats = SpeechStats()
         self._on_stats = on_stats
+
+    def cut_off(self, unheard_s: float) -> None:
+        """Count an utterance that was interrupted after all of it had been made.
+
+        Args:
+            unheard_s: Seconds of its audio that nobody heard.
+        """
+        held_back_s = self.stats.held_back_s  # the latest stays
+        self._count(SpeechStats(interrupted=1, wasted_s=unheard_s, held_back_s=held_back_s))
+
+    def _count(self, stats: SpeechStats) -> None:
+        self.stats.add(stats)
+        if self._on_stats is not None:
+            self._on_stats(stats)
 
     async def speak(
         self,
@@ -129,8 +144,6 @@ class Pipeline:
             reading.cancel()
             tasks = [reading, *utterance.cancel()]
             stats = utterance.stats(interrupted=not finished and not failed, failed=failed)
-            self.stats.add(stats)
-            if self._on_stats is not None:
-                self._on_stats(stats)
+            self._count(stats)
             # They end at once: cancelling an engine's request only sets a flag.
             await asyncio.gather(*tasks, return_exceptions=True)

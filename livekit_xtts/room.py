@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,13 @@ from livekit.agents.utils import aio, audio
 
 from livekit import rtc
 from livekit_xtts.audio import Resampler, to_pcm16
-from livekit_xtts.events import AudioPiece, SegmentStarted
+from livekit_xtts.events import AudioPiece, Finished, SegmentStarted
 from livekit_xtts.log import logger
 from livekit_xtts.speech import SAMPLE_RATE
 from livekit_xtts.spoken import SpeakerStats, TrackStats, Utterance
 
 if TYPE_CHECKING:
+    from livekit_xtts.pipeline import Pipeline
     from livekit_xtts.tts import TTS
 
 FRAME_S = 0.02
@@ -216,7 +218,9 @@ class Speaker:
                 continue
             played_s = utterance.played_s
             utterance._interrupted = True
-            if utterance._making is not None:
+            if utterance._cut_off is not None:
+                utterance._cut_off(played_s)
+            elif utterance._making is not None:
                 utterance._making.cancel()
             utterance._frames.close()
             if utterance is self._playing and self._source is not None:
@@ -262,6 +266,10 @@ class Speaker:
                 elif isinstance(event, AudioPiece):
                     for frame in frames.push(to_pcm16(resampler.push(event.audio))):
                         utterance._frames.send_nowait(frame)
+                elif isinstance(event, Finished):
+                    utterance._cut_off = partial(_cut_off, pipeline, event.duration_s)
+        if utterance.interrupted:
+            return
         rest = to_pcm16(resampler.push(np.zeros(0, np.float32), last=True))
         # The track sends whole steps of 10 ms; a rest would wait there for the next utterance.
         for frame in [*frames.push(rest), *frames.flush()]:
@@ -319,3 +327,7 @@ class Speaker:
         await source.wait_for_playout()
         if not utterance.interrupted:
             playout.played_s = playout.audio_s
+
+
+def _cut_off(pipeline: Pipeline, made_s: float, heard_s: float) -> None:
+    pipeline.cut_off(max(0.0, made_s - heard_s))

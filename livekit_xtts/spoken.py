@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Generator
+from collections.abc import AsyncIterable, Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,7 @@ class Utterance:
         # Read even where nobody awaits, so that asyncio does not report it once more.
         self._finished.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._interrupted = False
+        self._cut_off: Callable[[float], None] | None = None  # once all of it is made
         self._recent: deque[rtc.AudioFrame] = deque()
         self._tail: rtc.AudioFrame | None = None
         self.playout = TrackStats()

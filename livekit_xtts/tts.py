@@ -44,7 +44,8 @@ plugin.register()
 class TTS(agents_tts.TTS[Literal["speech_stats"]]):
     """A cloned voice, spoken by XTTS-v2 on this machine.
 
-    Beside LiveKit's own events it emits "speech_stats" with the `SpeechStats` of each utterance.
+    Beside LiveKit's own events it emits "speech_stats" with the `SpeechStats` of each utterance,
+    and of a `Speaker`'s interruption that came when all of an utterance had been made.
     """
 
     def __init__(

@@ -163,6 +163,27 @@ def test_underruns_are_counted_where_speech_was_owed() -> None:
     assert playout.most_lead_s == pytest.approx(1.0)
 
 
+def test_a_real_queue_tells_when_the_listener_runs_dry() -> None:
+    """Not the clock: the track may be paused, or still busy with what was said before."""
+    clock, heard = Clock(), [0.0]
+    playout = Playout(clock, lambda: heard[0])
+    began = clock.now
+    playout.push(1.0, expected_since=began)
+    clock.now += 5.0  # nothing was heard yet
+    playout.push(1.0, expected_since=began)
+    assert playout.underruns == 0 and playout.lead_s == 2.0
+    clock.now += 2.5
+    heard[0] = 1.99  # the rest of a frame never leaves
+    playout.push(1.0, expected_since=began)
+    assert playout.underruns == 1
+    assert playout.underrun_s == pytest.approx(0.5)
+    clock.now += 0.5
+    heard[0] = 2.5
+    playout.push(1.0, expected_since=began)
+    assert playout.underruns == 1
+    assert playout.played_s == 2.5
+
+
 def test_stats_add_up() -> None:
     total = SpeechStats()
     total.add(SpeechStats(utterances=1, audio_s=2.0, lead_s=3.0, first_audio_s=0.1))

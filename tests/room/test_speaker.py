@@ -14,6 +14,7 @@ import pytest
 from livekit import rtc
 from livekit_xtts import room as room_module
 from livekit_xtts.audio import soften_end, soften_start
+from livekit_xtts.pacing import SpeechStats
 from livekit_xtts.room import FRAME_S, Speaker
 from livekit_xtts.speech import EngineFailedError, SpeechError, SpeechRequest
 from livekit_xtts.tts import TTS
@@ -180,6 +181,47 @@ async def test_an_interruption_empties_the_queue(sources: list[StagedSource]) ->
         fading = np.array(source.played[2400:])
         assert fading.size == 240 and abs(fading[0] - said[2400]) <= 1
         assert np.all(np.abs(fading) <= np.abs(said[2400:2640])) and not fading[120:].any()
+
+
+async def test_what_was_made_and_not_heard_is_counted(sources: list[StagedSource]) -> None:
+    """Be it interrupted while it is made, or after that."""
+    engine = FakeEngine()
+    whole_s = engine.expected(SpeechRequest(TEXT)).size / 24_000
+    async with speaking(engine, sources) as (speaker, source, _):
+        source.playing = False
+        told: list[SpeechStats] = []
+        third = asyncio.Event()
+
+        def tell(stats: SpeechStats) -> None:
+            told.append(stats)
+            if len(told) == 3:
+                third.set()
+
+        speaker._tts.on("speech_stats", tell)
+        speaker.say(TEXT)
+        await source.until(lambda: source.queued_duration > QUEUE_S)
+        await engine.until(lambda: engine.live == 0)
+        await source.play(0.1)
+        assert [stats.interrupted for stats in told] == [0]
+        speaker.interrupt()
+        assert [stats.interrupted for stats in told] == [0, 1]
+        assert told[1].wasted_s == pytest.approx(whole_s - 0.1, abs=0.001)
+        source.playing = True
+        await speaker.wait_for_playout()
+
+        engine.script = Script(gated=True)
+        steps = engine.steps
+        engine.allow(2)
+        speaker.say(TEXT)
+        await engine.until(lambda: engine.steps == steps + 2)
+        speaker.interrupt()
+        async with asyncio.timeout(20):
+            await third.wait()
+        assert told[2].interrupted == 1
+        assert 0 <= told[2].wasted_s <= 2 * engine.chunk_samples / 24_000
+        stats = speaker._tts.stats()
+        assert stats["utterances"] == 2 and stats["interrupted"] == 2
+        assert stats["wasted_s"] == pytest.approx(sum(each.wasted_s for each in told))
 
 
 async def test_one_utterance_can_be_interrupted_alone(sources: list[StagedSource]) -> None:
