@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
-import tempfile
 import time
 import unicodedata
 from collections.abc import Mapping
@@ -77,23 +77,30 @@ def safe_name(name: str) -> str | None:
     return normal
 
 
-def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
+def write_atomically(path: Path, *pieces: bytes | memoryview, private: bool = True) -> None:
     """Write a file so that readers, other processes included, see all of it or nothing.
 
-    Creates the folder (readable by its owner only) if need be.
+    Creates the folder if need be.
+
+    Args:
+        path: The file; what is there is replaced.
+        *pieces: Its content.
+        private: File and new folder are readable by their owner only; False leaves that to the
+            process's umask, as for any file that a user asks for.
 
     Raises:
         OSError: Nothing was written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=TEMPORARY_SUFFIX, dir=path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+    temporary = path.parent / f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    mode = 0o600 if private else 0o666
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             for piece in pieces:
                 file.write(piece)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -206,6 +206,8 @@ class VoiceLibrary:
         path = Path(target)
         if path.is_dir():
             path = path / f"{name.rpartition('/')[2]}{SUFFIX}"
+        elif path.suffix != SUFFIX:  # by which it is known for a voice when it is asked for
+            path = path.with_name(f"{path.name}{SUFFIX}")
         if path.exists() and not overwrite:
             raise VoiceError(f"{path} is there already; remove it first, or overwrite it")
         stored = self._named(name)

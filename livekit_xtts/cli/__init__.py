@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,8 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Without the program's name; `sys.argv` by default.
     """
-    from livekit_xtts.cli.exits import exit_code, message
-
+    try:
+        from livekit_xtts.cli.exits import exit_code, message
+    except KeyboardInterrupt:
+        _interrupted()
     try:
         from livekit_xtts.cli.app import app
 
@@ -29,3 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise  # a fault of this package: its traceback is what a report needs
         print(f"livekit-xtts: {message(error)}", file=sys.stderr)
         raise SystemExit(code) from None
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def _interrupted() -> NoReturn:
+    """Ctrl-C where no command could take it: while the program itself is being imported."""
+    print("livekit-xtts: interrupted", file=sys.stderr)
+    raise SystemExit(130) from None

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from livekit_xtts.audio import wav_bytes
 from livekit_xtts.cache import request_key
-from livekit_xtts.cli.exits import PARTIAL
+from livekit_xtts.cli.exits import PARTIAL, create_folder
 from livekit_xtts.cli.rows import Row, read_rows
 from livekit_xtts.cli.settings import Opened, Settings, opened, with_settings
 from livekit_xtts.cli.speak import check_speakable, collect
@@ -48,7 +48,7 @@ def batch(
     A text that fails does not stop the others; failures are listed at the end.
     """
     rows = read_rows(source)
-    output.mkdir(parents=True, exist_ok=True)
+    create_folder(output)
     with opened(settings) as voice:
         failures, skipped = asyncio.run(_speak_all(voice, rows, output, stream, jobs))
     made = len(rows) - len(failures) - skipped
@@ -119,7 +119,7 @@ async def _speak_one(
 ) -> float:
     check_speakable(row.text)
     audio = await collect(voice, row.text, stream=stream, options=options)
-    await asyncio.to_thread(write_atomically, path, wav_bytes(audio))
+    await asyncio.to_thread(write_atomically, path, wav_bytes(audio), private=False)
     return audio.size / SAMPLE_RATE
 
 

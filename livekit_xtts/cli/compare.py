@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from livekit_xtts.audio import wav_bytes
+from livekit_xtts.cli.exits import create_folder
 from livekit_xtts.cli.settings import Opened, Settings, opened, with_settings
 from livekit_xtts.cli.speak import check_speakable, collect
 from livekit_xtts.speech import SAMPLE_RATE, Float32
@@ -62,6 +63,8 @@ def compare(
 ) -> None:
     """Speak a text streamed and whole: first audio, total time, largest difference, a picture."""
     check_speakable(text)
+    if output is not None:
+        create_folder(output)
     with opened(settings) as voice:
         # Both must draw alike to be comparable; levels are evened by what is known in time.
         options = replace(voice.options, seed=settings.seed or 0, even_level=False)
@@ -78,9 +81,8 @@ def compare(
     else:
         _print(result)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        write_atomically(output / "streamed.wav", wav_bytes(streamed.audio))
-        write_atomically(output / "whole.wav", wav_bytes(whole.audio))
+        write_atomically(output / "streamed.wav", wav_bytes(streamed.audio), private=False)
+        write_atomically(output / "whole.wav", wav_bytes(whole.audio), private=False)
         _picture(streamed, whole, output / "compare.png")
 
 

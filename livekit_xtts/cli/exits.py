@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from livekit_xtts.download import LicenseNotAcceptedError
 from livekit_xtts.speech import InvalidRequestError, ModelError, SpeechError, VoiceError
@@ -44,6 +45,28 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise InterruptedByUserError("interrupted") from None
+
+
+def check_file(path: Path) -> None:
+    """Refuse a folder where a file is to be written, before anything is made.
+
+    Raises:
+        UsageError: There is a folder of that name.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a file's name")
+
+
+def create_folder(path: Path) -> None:
+    """Create the folder that results go to.
+
+    Raises:
+        UsageError: There is a file of that name.
+        OSError: It cannot be created.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file: give a folder's name")
+    path.mkdir(parents=True, exist_ok=True)
 
 
 def exit_code(error: BaseException) -> int | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from livekit_xtts.cli.play import INSTALL
 from livekit_xtts.download import models_folder
 from livekit_xtts.storage import home
 from livekit_xtts.version import __version__
@@ -20,6 +21,7 @@ from livekit_xtts.version import __version__
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (
     ("torch", "torch", "the model", "pip install livekit-xtts"),
     ("onnxruntime", "onnxruntime", "the fast step on CPUs", "pip install livekit-xtts"),
+    ("llvmlite", "llvmlite", "8-bit step on x86 Linux", "pip install livekit-xtts"),
     ("livekit-agents", "livekit.agents", "the LiveKit plugin", "pip install livekit-xtts"),
     ("tokenizers", "tokenizers", "text for the model", "pip install livekit-xtts"),
     ("soundfile", "soundfile", "reading recordings", "pip install livekit-xtts"),
@@ -32,6 +34,9 @@ PACKAGES: tuple[tuple[str, str, str, str], ...] = (
     ("matplotlib", "matplotlib", "pictures (compare)", "pip install matplotlib"),
 )
 """Distribution, module, what it is for, and how to get it."""
+
+PLACES: dict[str, tuple[str, str]] = {"llvmlite": ("Linux", "x86_64")}
+"""System and machine of packages that are of no use elsewhere."""
 
 DEAD_PLUGIN = "livekit-plugins-xtts"
 
@@ -69,6 +74,7 @@ def gather() -> dict[str, Any]:
     folder = home()
     models = models_folder()
     bundled = Path(__file__).parent.parent / "bundled" / "model.safetensors"
+    here = (platform.system(), platform.machine())
     found = models.glob("[!.]*/config.json") if models.is_dir() else ()
     return {
         "version": __version__,
@@ -78,6 +84,7 @@ def gather() -> dict[str, Any]:
         "packages": [
             {"name": name, "version": _version(name, module), "for": use, "get": get}
             for name, module, use, get in PACKAGES
+            if PLACES.get(name, here) == here
         ],
         "models": {
             "folder": str(models),
@@ -129,4 +136,10 @@ def _problems() -> list[str]:
             f"{DEAD_PLUGIN} is installed and owns the same folder: pip uninstall {DEAD_PLUGIN},"
             " then pip install --force-reinstall --no-deps livekit-xtts"
         )
+    try:
+        import sounddevice  # noqa: F401
+    except ImportError:
+        pass
+    except OSError as error:  # the library that it stands on is missing
+        problems.append(f"sounddevice: {error}; playing needs {INSTALL}")
     return problems

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from livekit_xtts.audio import to_pcm16, wav_bytes
-from livekit_xtts.cli.exits import UsageError
+from livekit_xtts.cli.exits import UsageError, check_file
 from livekit_xtts.cli.play import PlaybackError, Player
 from livekit_xtts.cli.settings import Opened, Settings, opened, with_settings
 from livekit_xtts.events import AudioPiece, Finished, Flush
@@ -46,6 +46,8 @@ def speak(
     said = sys.stdin.read() if incoming and not stream else text
     if not (incoming and stream):
         check_speakable(said)
+    if output is not None:
+        check_file(output)
     with ExitStack() as stack:
         # Before the model is loaded: a missing sound device is known at once.
         player = None
@@ -160,7 +162,7 @@ def _write(output: Path, audio: Float32) -> None:
         sys.stdout.buffer.write(wav_bytes(audio))
         sys.stdout.buffer.flush()
         return
-    write_atomically(output, wav_bytes(audio))
+    write_atomically(output, wav_bytes(audio), private=False)
     typer.echo(f"{output}: {audio.size / SAMPLE_RATE:.2f} s", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -286,8 +287,55 @@ def test_info(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = run("info").out
     assert "livekit-xtts[ja]" in text
     assert "livekit-xtts download" in text
+    for system, machine in (("Linux", "x86_64"), ("Darwin", "arm64")):
+        monkeypatch.setattr(platform, "system", lambda system=system: system)
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
+        assert ("llvmlite" in run("info").out) == (system == "Linux")
     monkeypatch.setattr(info_module, "_version", lambda *_: "0.1")
     assert "pip uninstall livekit-plugins-xtts" in run("info").out
+
+
+def test_info_says_where_portaudio_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    (problem,) = json.loads(run("info", "--json").out)["problems"]
+    assert "PortAudio" in problem and "libportaudio2" in problem
+
+
+def test_ctrl_c_while_the_program_is_still_starting() -> None:
+    code = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == '{}': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from livekit_xtts.cli import main\n"
+        "main(['info'])\n"
+    )
+    for name in ("livekit_xtts.cli.exits", "typer"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name)], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (130, "livekit-xtts: interrupted\n")
+
+
+def test_results_are_files_like_any_other(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    """Readable as the user's umask says, not by their owner alone; and never in a file's place."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("One text of some length.")
+    usual = texts.stat().st_mode
+    assert run("batch", texts, "-o", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "0001.wav").stat().st_mode == usual
+    assert run("speak", "Another text.", "-o", tmp_path / "new" / "o.wav").code == 0
+    assert (tmp_path / "new" / "o.wav").stat().st_mode == usual
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "out").stat().st_mode
+    result = run("batch", texts, "-o", texts)
+    assert result.code == 2 and "texts.txt is a file" in result.err
 
 
 def test_the_program_itself() -> None:

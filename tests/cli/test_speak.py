@@ -124,6 +124,8 @@ MISTAKES = {
     "model": (("speak", TEXT, "-o", "o.wav", "-m", "nowhere"), 4, "no model 'nowhere'"),
     "not downloaded": (("speak", TEXT, "-o", "o", "-m", "xtts-v2"), 4, "livekit-xtts download"),
     "parts": (("speak", TEXT, "-o", "o.wav", "--config", "c"), 2, "--weights"),
+    "a folder": (("speak", TEXT, "-o", "."), 2, ". is a folder"),
+    "compare into a file": (("compare", TEXT, "-o", "file"), 2, "file is a file"),
     "no folder": (("speak", TEXT, "-o", "file/o.wav"), 1, "file"),
 }
 

@@ -193,6 +193,7 @@ def test_add_list_export_import_remove(
     with pytest.raises(VoiceError, match="there already"):
         library.export("Anna Müller", tmp_path)
     assert resolve(library, exported).fingerprint == made.fingerprint
+    assert library.export("Anna Müller", tmp_path / "am").name == "am.safetensors"
     assert resolve(library, exported.read_bytes()).fingerprint == made.fingerprint
     with pytest.raises(VoiceError, match="already"):
         library.import_voice(exported)
