@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.threads import elsewhere
 from livekit_xtts.speech import (
     CODE_SECONDS,
     SAMPLE_RATE,
@@ -87,20 +88,16 @@ def read_gb_s(device: str = "cpu", threads: int | None = None) -> float:
     """What the machine reads from memory: the best of a few sums over half a gigabyte, in GB/s."""
     import torch
 
-    count = 1 << 27
-    before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        values = torch.ones(count, dtype=torch.float32, device=device)
+    def read() -> float:
+        values = torch.ones(1 << 27, dtype=torch.float32, device=device)
         best = float("inf")
         for _ in range(6):
             began = time.perf_counter()
             float(values.sum())
             best = min(best, time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(before)
-    return 4 * count / best / 1e9
+        return 4 * len(values) / best / 1e9
+
+    return elsewhere(read, threads)
 
 
 def facts(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +166,8 @@ def load_model(args: argparse.Namespace) -> XttsModel:
     from livekit_xtts.engine import source
 
     name = None if args.model == "bundled" else args.model
-    return source.load(name, device="cpu", precision="fp32").model
+    # Helpers of torch that a thread keeps would be in the way of the engines'.
+    return elsewhere(lambda: source.load(name, device="cpu", precision="fp32").model)
 
 
 def random_voice(model: XttsModel) -> Voice:

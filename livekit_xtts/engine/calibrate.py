@@ -29,7 +29,13 @@ _WINDOWS = (CONTEXT_CODES + 4, CONTEXT_CODES + 20)
 
 @torch.no_grad()
 def measure(
-    runner: GptRunner, stepper: Stepper, vocoder: Vocoder, *, slots: int, speaker: Tensor
+    runner: GptRunner,
+    stepper: Stepper,
+    vocoder: Vocoder,
+    *,
+    slots: int,
+    speaker: Tensor,
+    context_codes: int = CONTEXT_CODES,
 ) -> StepTimes:
     """Time steps, prompt pieces and vocoder windows; also their warm-up.
 
@@ -41,6 +47,7 @@ def measure(
         vocoder: Decodes.
         slots: Slots of the engine.
         speaker: Any speaker embedding, shape (width,).
+        context_codes: Codes around a window that the vocoder computes besides its own.
     """
     slots = min(slots, MEASURED_ROWS.get(runner.device.type, 256))
     width = runner.config.gpt_n_model_channels
@@ -60,13 +67,20 @@ def measure(
     one = _fastest(step(1), device)
     full = _fastest(step(slots), device) if slots > 1 else one
     one = min(one, full)
-    plan = vocoder.plan(1.0)
-    seconds = []
-    for codes in _WINDOWS:
-        last = plan.final_samples(codes, True)
-        window = plan.window(0, last, codes, True)
-        item = (torch.zeros(codes, width, device=device), speaker, window)
-        seconds.append(_fastest(lambda item=item: vocoder.decode([item]), device))  # type: ignore[misc]
+
+    def window(codes: int) -> Callable[[], object]:
+        latents = torch.zeros(codes, width, device=device)
+
+        def decode() -> None:
+            plan = vocoder.plan(1.0)
+            last = plan.final_samples(codes, True)
+            vocoder.decode([(latents, speaker, plan.window(0, last, codes, True))])
+            # What a window leaves behind in caches and on other threads slows the step after it.
+            step(1)()
+
+        return decode
+
+    seconds = [max(0.0, _fastest(window(codes), device) - one) for codes in _WINDOWS]
     each = max(0.0, (seconds[1] - seconds[0]) / (_WINDOWS[1] - _WINDOWS[0]))
     return StepTimes(
         step_s=one,
@@ -74,6 +88,7 @@ def measure(
         window_s=max(0.0, seconds[0] - each * _WINDOWS[0]),
         window_code_s=each,
         piece_s=piece_s,
+        context_codes=context_codes,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,17 +23,19 @@ from livekit_xtts.engine.policy import sustainable_streams
 from livekit_xtts.engine.prepare import Preparer
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import Sampler
-from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule
+from livekit_xtts.engine.schedule import CONTEXT_CODES, PROFILES, ChunkSchedule
 from livekit_xtts.engine.scheduler import Scheduler
 from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper
-from livekit_xtts.engine.threads import use_threads
+from livekit_xtts.engine.threads import elsewhere, use_threads
+from livekit_xtts.model.carried import CarriedPlan, decode_carried
+from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.native_step import NativeRunner
 from livekit_xtts.model.onnx_step import OnnxRunner
-from livekit_xtts.model.precision import Vocoder, prepare
+from livekit_xtts.model.precision import Parts, Vocoder, prepare
 from livekit_xtts.model.runner import GptRunner
-from livekit_xtts.model.streaming import StreamPlan, Window, decode_windows, stream_plan
+from livekit_xtts.model.streaming import StreamPlan, decode_windows, stream_plan
 from livekit_xtts.model.vocoder import HifiGan
 from livekit_xtts.speech import EngineInfo, ModelError, ReferenceAudio, SpeechRequest, Voice
 from livekit_xtts.voicefile import make_voice
@@ -44,27 +46,50 @@ logger = logging.getLogger(__name__)
 class ModelVocoder:
     """The vocoder of a model, as the scheduler wants it.
 
+    On a CPU every layer keeps what it needs again. Elsewhere windows with all their context go
+    through together, so that hundreds of them are one call.
+
     Args:
         vocoder: Decodes windows.
         own: Where to decode; None for the calling thread.
+        carries: Whether its layers keep what they need again.
+
+    Attributes:
+        carries: As given.
+        context_codes: Codes around a window that are computed besides the window's own.
     """
 
-    def __init__(self, vocoder: Vocoder, own: OwnThread | None = None) -> None:
+    def __init__(
+        self, vocoder: Vocoder, own: OwnThread | None = None, *, carries: bool = False
+    ) -> None:
         self._vocoder = vocoder
         self._own = own
+        self._layers: FastVocoder | None = None
+        if carries:
+            fast = isinstance(vocoder, FastVocoder)
+            self._layers = (
+                cast(FastVocoder, vocoder)
+                if fast
+                else FastVocoder(cast(HifiGan, vocoder), torch.float32, laid_out=False)
+            )
+        self.carries = carries
+        self.context_codes = 0 if carries else CONTEXT_CODES
 
-    def plan(self, speed: float) -> StreamPlan:
-        """The plan of a speed; kept."""
-        return stream_plan(self._vocoder.config, speed)
+    def plan(self, speed: float) -> StreamPlan | CarriedPlan:
+        """The plan of an utterance at that speed."""
+        plan = stream_plan(self._vocoder.config, speed)
+        return plan if self._layers is None else CarriedPlan(plan)
 
-    def decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
-        """See `model.streaming.decode_windows`."""
+    def decode(self, items: Sequence[tuple[Tensor, Tensor, Any]]) -> list[Tensor]:
+        """See `model.streaming.decode_windows` and `model.carried.decode_carried`."""
         if self._own is None:
             return self._decode(items)
         return self._own(lambda: self._decode(items))
 
     @torch.no_grad()
-    def _decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
+    def _decode(self, items: Sequence[tuple[Tensor, Tensor, Any]]) -> list[Tensor]:
+        if self._layers is not None:
+            return decode_carried(self._layers, items)
         return decode_windows(cast(HifiGan, self._vocoder), items)
 
 
@@ -116,16 +141,23 @@ class Machine:
             free=free_bytes(self.device),
         )
         slots = capacity.slots
-        parts = prepare(
-            model,
-            precision=settings.precision,
-            slots=slots + scratch,
-            length=capacity.length,
-            device=self.device,
-            folder=loaded.folder,
-            voice=loaded.voice,
-            release=loaded.owned,
-        )
+        threads = torch.get_num_threads()
+
+        def prepared() -> Parts:
+            return prepare(
+                model,
+                precision=settings.precision,
+                slots=slots + scratch,
+                length=capacity.length,
+                device=self.device,
+                threads=threads,
+                folder=loaded.folder,
+                voice=loaded.voice,
+                release=loaded.owned,
+            )
+
+        # Of the engine's threads only the one that decodes is to keep helpers of torch.
+        parts = elsewhere(prepared, threads) if self.device.type == "cpu" else prepared()
         self.precision = parts.precision
         self.runner: GptRunner = parts.runner
         sampler = Sampler(
@@ -145,7 +177,9 @@ class Machine:
                 sizes=buckets(slots),
                 capture=cuda_capture(),
             )
-        vocoder = ModelVocoder(parts.vocoder, self._vocoding_thread())
+        vocoder = self._vocoder = ModelVocoder(
+            parts.vocoder, self._vocoding_thread(), carries=self.device.type == "cpu"
+        )
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
             self.runner,
@@ -153,6 +187,7 @@ class Machine:
             vocoder,
             slots=slots,
             speaker=torch.tensor(speaker, device=self.device),
+            context_codes=vocoder.context_codes,
         )
         self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, slots)
         self.streams = sustainable_streams(self.schedule, slots)
@@ -246,6 +281,22 @@ class Machine:
         while self.scheduler.tick():
             pass
         self.scheduler.counters = Counters()
+        if self._vocoder.carries:
+            self._warm_windows(torch.tensor(voice.speaker_embedding, device=self.device))
+
+    def _warm_windows(self, speaker: Tensor) -> None:
+        """Decode an utterance's first windows: kernels are made for every length once."""
+        plan, config = self._vocoder.plan(1.0), self.model.config
+        before = decoded = size = 0
+        for codes in self.schedule.cuts(1.0, True, plan, config.max_codes):
+            latents = torch.zeros(codes, config.gpt_n_model_channels, device=self.device)
+            last = plan.final_samples(codes, False)
+            window = plan.window(decoded, last, codes, False)
+            part = latents[window.code_start : window.code_stop]
+            self._vocoder.decode([(part, speaker, window)])
+            if codes - before == size:
+                break  # The same lengths from here on.
+            before, decoded, size = codes, last, codes - before
 
     def describe(self) -> str:
         """Step times and threads, for the log."""

@@ -51,6 +51,8 @@ class StepTimes:
         window_s: The fixed part of one vocoder window.
         window_code_s: What each code in a vocoder window adds, its context included.
         piece_s: One piece of prompt prefill.
+        context_codes: Codes around a window that the vocoder computes besides the window's own;
+            0 where its layers keep what they need again.
     """
 
     step_s: float
@@ -58,6 +60,7 @@ class StepTimes:
     window_s: float = 0.0
     window_code_s: float = 0.0
     piece_s: float = 0.0
+    context_codes: int = CONTEXT_CODES
 
     def step(self, rows: int) -> float:
         """Seconds of a step with so many rows."""
@@ -65,7 +68,7 @@ class StepTimes:
 
     def window(self, codes: int) -> float:
         """Seconds of a vocoder window that brings so many new codes."""
-        return self.window_s + (codes + CONTEXT_CODES) * self.window_code_s
+        return self.window_s + (codes + self.context_codes) * self.window_code_s
 
     def chunk(self, codes: int, streams: int = 1) -> float:
         """Seconds until each of so many streams has got a chunk of so many codes."""

@@ -17,8 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from livekit_xtts.engine import exits
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 ROUNDS = 5
 """Measurements of each number of threads; their median counts."""
@@ -28,6 +34,10 @@ LAYERS = 24
 
 WORTHWHILE = 0.9
 """Several threads must take at most this part of one thread's time."""
+
+
+_TURN_S = 0.1
+"""A thread that waits can be told to end so often."""
 
 
 def available() -> int:
@@ -48,6 +58,39 @@ def use_threads(count: int) -> None:
     restore = threading.Thread(target=torch.set_num_threads, args=(before,), name="xtts-threads")
     restore.start()
     restore.join()
+
+
+def elsewhere(work: Callable[[], Result], threads: int | None = None) -> Result:
+    """The result of work done on a thread that ends with it; the caller waits.
+
+    OpenMP keeps the helper threads of every thread that once ran in parallel. As soon as they are
+    more than the processors, none of them waits for the next layer in a loop any more, and a
+    vocoder's 250 layers each wake them by the system: measured, 40 ms a window more. Helpers end
+    with the thread that they help. So of an engine's threads one alone keeps any.
+
+    Args:
+        work: Called once; what it raises is raised here.
+        threads: Of torch, for this work; None for torch's own number.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            if threads is not None:
+                use_threads(threads)
+            future.set_result(work())
+        except BaseException as error:  # Also of exits: the caller is the one who ends.
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, name="xtts-set-up", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_TURN_S)
+    except BaseException:
+        exits.end([thread])  # The interpreter ends: so must the work.
+        raise
+    return future.result()
 
 
 def better_threads(
@@ -85,10 +128,13 @@ def better_threads(
 
 
 def layers_s(count: int) -> float:
-    """Seconds of some layers with so many threads of torch, on the calling thread."""
+    """Seconds of some layers with so many threads of torch."""
+    return elsewhere(_layers_s, count)
+
+
+def _layers_s() -> float:
     import torch
 
-    use_threads(count)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 64, 6000, generator=generator)
     weight = torch.randn(64, 64, 3, generator=generator) / 14.0

@@ -165,10 +165,38 @@ class StreamPlan:
             low, high = low - stage.context, high + stage.context
             low = -((stage.kernel - 1 - stage.padding - low) // stage.rate)
             high = (high + stage.padding) // stage.rate
+        low = max(0, low - 3 - self._spare)
+        return self._span(low, high + 3, first, last, codes, finished)
+
+    def frames(self, start: int, first: int, last: int, codes: int, finished: bool) -> Window:
+        """The frames from `start` on that no later latent can change.
+
+        Args:
+            start: First frame wanted.
+            first: As `Window` will say; the samples that such frames end in are known to whoever
+                decodes them.
+            last: As `first`.
+            codes: Latents made so far.
+            finished: Whether these are all.
+        """
+        if finished:
+            stop = frame_count(self.config, codes, self.speed)
+        else:
+            # Before anything is final it is not known whether a stretch copies (see `Stretch`).
+            stop = self._frames(codes) if self.final_samples(codes, False) else 0
+        if stop <= start:
+            nothing = tuple((0, 0, 0) for _ in self._stretches)
+            return Window(codes, codes, first, last, nothing, 0, self.speed)
+        return self._span(start, stop - 1, first, last, codes, finished)
+
+    def _span(
+        self, low: int, high: int, first: int, last: int, codes: int, finished: bool
+    ) -> Window:
+        """The window of frames low … high, as far as there are so many."""
         totals = [codes if finished else _ENDLESS]
         for part in self._stretches:
             totals.append(part.length(totals[-1]) if finished else _ENDLESS)
-        low, high = max(0, low - 3 - self._spare), min(totals[-1] - 1, high + 3)
+        high = min(totals[-1] - 1, high)
         frame = low
         ranges = []
         for index in reversed(range(len(self._stretches))):

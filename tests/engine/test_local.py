@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import math
@@ -20,9 +21,10 @@ import numpy as np
 import pytest
 import torch
 
-from livekit_xtts.engine import life, source, threads
+from livekit_xtts.engine import exits, life, source, threads
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.ownthread import OwnThread
 from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
 from livekit_xtts.engine.source import random_voice
@@ -681,6 +683,57 @@ def test_the_probe_leaves_the_hosts_threads_alone() -> None:
     thread.join(LONG)
     assert all(value > 0.0 for value in seen) and len(seen) == 2
     assert torch.get_num_threads() == before
+
+
+def test_work_elsewhere_has_its_own_threads_and_ends_with_them() -> None:
+    before = torch.get_num_threads()
+    done_by: list[threading.Thread] = []
+
+    def work() -> int:
+        done_by.append(threading.current_thread())
+        return torch.get_num_threads()
+
+    assert threads.elsewhere(work, 3) == 3
+    assert threads.elsewhere(work) == before
+    assert torch.get_num_threads() == before
+    assert threading.current_thread() not in done_by
+    assert not any(thread.is_alive() for thread in done_by)
+    with pytest.raises(ModelError, match="no such weights"):
+        threads.elsewhere(lambda: raises(ModelError("no such weights")))
+
+
+def test_who_waits_for_work_elsewhere_and_must_end_ends_the_work_too() -> None:
+    inner: list[threading.Thread] = []
+    working = threading.Event()
+
+    def work() -> None:
+        inner.append(threading.current_thread())
+        working.set()
+        while True:  # Until it is interrupted.
+            working.wait()
+
+    def wait() -> None:
+        with contextlib.suppress(SystemExit):
+            threads.elsewhere(work)
+
+    outer = threading.Thread(target=wait, daemon=True)
+    outer.start()
+    assert working.wait(LONG)
+    assert exits.end([outer], LONG)
+    assert not inner[0].is_alive()
+
+
+def test_vocoding_has_a_thread_of_its_own() -> None:
+    own = OwnThread(2, "own")
+    assert own(torch.get_num_threads) == 2
+    assert own(threading.current_thread) is own(threading.current_thread)
+    assert own(threading.current_thread) is not threading.current_thread()
+    with pytest.raises(ModelError, match="broken"):
+        own(lambda: raises(ModelError("broken")))
+
+
+def raises(error: Exception) -> None:
+    raise error
 
 
 def test_threads_are_measured_only_where_nobody_chose(
