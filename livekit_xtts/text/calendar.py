@@ -13,6 +13,7 @@ def read_dates(spoken: Spoken, text: str) -> str:
     """2024-05-03, 3.5.2024, 5/3/2024, and days and years beside the name of a month."""
     if not spoken.months:
         return text
+    text = re.sub(r"(?<=\d{4}-\d\d-\d\d)T(?=[0-2]\d:[0-5]\d)", ", ", text)
     text = re.sub(
         r"(?<![\d-])(\d{4})-(0\d|1[0-2])-([0-3]\d)(?![\d-])",
         lambda match: _date(spoken, match[0], match[3], match[2], match[1]),
@@ -20,7 +21,7 @@ def read_dates(spoken: Spoken, text: str) -> str:
     )
     order = (1, 2) if spoken.day_first else (2, 1)
     text = re.sub(
-        r"(?<![\d./-])(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?![\d/-])",
+        r"(?<![\d./-])(?<![./-] )(\d{1,2})([/-]|\. ?)(\d{1,2})\2(\d{4})(?![\d/-])",
         lambda match: _date(
             spoken, match[0], match[(0, 1, 3)[order[0]]], match[(0, 1, 3)[order[1]]], match[4]
         ),

@@ -105,6 +105,11 @@ def _amounts(spoken: Spoken, text: str) -> str:
         lambda m: f"{_two(number(m[1]))}{spoken.currencies[m[2]]}",
         text,
     )
+    text = re.sub(
+        rf"({_NUMBER})[%％]? ?[-–~至到] ?({_NUMBER}) ?[%％]",
+        lambda m: f"百分之{number(m[1])}到百分之{number(m[2])}",
+        text,
+    )
     text = re.sub(rf"({_NUMBER}) ?[%％]", lambda m: f"百分之{number(m[1])}", text)
     units = "|".join(map(re.escape, sorted(spoken.units, key=len, reverse=True)))
     return re.sub(

@@ -116,6 +116,9 @@ def read_signs(spoken: Spoken, text: str) -> str:
     text = _compiled(r"(?<![\w-])(?:\d{1,3}-)?(?:\d{3}-)+\d{4}(?![\w-])").sub(
         lambda match: _one_by_one(spoken, match[0]), text
     )
+    text = _compiled(
+        rf"(?<![\w.,:/-])(?<!\d[{_SPACES}])0\d{{2,}}(?:[ /-]\d{{2,}})*(?![\w,:.-]?\d)"
+    ).sub(lambda match: _one_by_one(spoken, match[0]), text)
     text = _compiled(r"(?<![\w.])v?(\d+(?:\.\d+){2,})(?![\w])").sub(
         lambda match: _version(spoken, match), text
     )
@@ -132,10 +135,20 @@ def read_signs(spoken: Spoken, text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=32)
+def _range_pattern(spoken: Spoken) -> re.Pattern[str]:
+    number = number_pattern(spoken.decimal)
+    after = _alternatives([*spoken.units, *spoken.currencies, "%", "٪"])
+    return re.compile(rf"{START}(?<![.,–-])({number})\s?[–-]\s?(?={number}{_GAP}(?:{after}){END})")
+
+
 def read_minus(spoken: Spoken, text: str) -> str:
-    """Negative numbers, and ranges with a sign at either number ("$5-10", "20%-30%")."""
+    """Negative numbers, and ranges with a sign or unit ("$5-10", "20-25%", "2-3 kg")."""
     if spoken.until:
         number = number_pattern(spoken.decimal)
+        text = _range_pattern(spoken).sub(rf"\1 {spoken.until} ", text)
+        if spoken.percent_first:
+            text = _compiled(rf"([%٪]{number})\s?[–-]\s?(?=\d)").sub(rf"\1 {spoken.until} ", text)
         text = _compiled(rf"([$€£])({number})\s?[-–]\s?(?=\d)").sub(rf"\2 {spoken.until} \1", text)
         text = _compiled(r"(?<=\d)([%€]?)\s?[-–]\s?(?=[$€£]\d)|(?<=\d)([%€])\s?[-–]\s?(?=\d)").sub(
             rf"\1\2 {spoken.until} ", text

@@ -90,6 +90,18 @@ def test_nothing_unreadable_is_left(language):
 
 
 CASES = [
+    ("en", "It took 20-25% of 2-3 kg", "it took twenty to twenty-five percent of two to three kilograms"),
+    ("en", "at 2024-12-25T10:00", "at december twenty-fifth, twenty twenty-four, ten o'clock"),
+    ("en", "call 0800 123 456", "call zero eight zero zero, one two three, four five six"),
+    ("de", "Am 3.10. um 8 Uhr", "am dritten oktober um acht uhr"),
+    ("de", "bis 31. 12. geschlossen", "bis einunddreißigsten dezember geschlossen"),
+    ("de", "Der Wert liegt bei 3.10.", "der wert liegt bei drei komma eins"),
+    ("de", "am 3. 10. 2024", "am dritten oktober zweitausendvierundzwanzig"),
+    ("de", "Tel. 030 123456", "telefon null drei null, eins zwei drei vier fünf sechs"),
+    ("cs", "do 3. 10. 2024", "do třetího října dva tisíce dvacet čtyři"),
+    ("tr", "%20-25", "yüzde yirmi ila yirmibeş"),
+    ("zh-cn", "涨了20-25%", "zhang3le5bai3fen1zhi1er4shi2dao4bai3fen1zhi1er4shi2wu3"),
+    ("ar", "الساعة 3:05", "الساعة الثالثة و خمسة دقائق"),
     ("en", "It's $1.5 million, not $3K.", "it's one point five million dollars, not three thousand dollars"),
     ("en", "Call +1 555 0100 at 9 a.m.", "call plus one, five five five, zero one zero zero at nine a m"),
     ("en", "Version 2.10.3 is out", "version two dot ten dot three is out"),

@@ -77,6 +77,10 @@ SPOKEN = Spoken(
     ),
     ordinal_endings={"d": (("e", "en"),), "r": (("e", "er"),)},
     rules=(
+        *(
+            (rf"(?i)\b((?:am|vom|zum|dem|den|bis|ab|seit) (?:\w+, (?:den |dem )?)?)(0?[1-9]|[12]\d|3[01])\. ?0?{number}\.(?! ?\d)", rf"\1\2. {month}")
+            for number, month in enumerate(_MONTHS.replace("|Jänner", "").split("|"), 1)
+        ),
         (rf"(?i)\b((?:am|vom|zum|dem|den|bis|ab) (?:\w+, (?:den |dem )?)?)(\d{{1,2}})\. ?(?=(?:{_MONTHS})\b)", r"\1\2. "),
         (r"€ ?(\d[\d.]*),[-–—]+", r"\1 Euro"),
         (r"\b(\d[\d.]*),[-–—]+ ?€", r"\1 Euro"),
