@@ -73,7 +73,7 @@ TEXTS = Path(__file__).with_name("ends_texts.json")
 LOWERED = 10.0
 LEVEL_DB = 6.0
 SERIES = 4
-QUICK = 40
+QUICK = 32
 LIMITS = {
     "extra_speech": 0.01,
     "trailing_silence_p95_s": 0.35,

@@ -14,8 +14,9 @@ from livekit.agents import tts as agents_tts
 from livekit.agents.voice.audio_recognition import _PreemptiveGenerationInfo
 
 from livekit_xtts.parts import UNSPEAKABLE_S
+from livekit_xtts.speech import ReferenceAudio
 from livekit_xtts.tts import TTS
-from tests.fake_engine import FOREVER, FakeEngine, Script
+from tests.fake_engine import FOREVER, FakeEngine, Script, chirps, make_voice, voice_hertz
 from tests.livekit.helpers import LONG, ONCE, Output, Watched, samples, spoken, timed, words
 
 
@@ -90,6 +91,42 @@ async def test_an_interruption_ends_the_work_and_the_next_turn_starts_at_once(
     assert output.interrupted == [True, False]
     assert [stats.interrupted for stats in watched.stats] == [1, 0]
     assert watched.stats[0].wasted_s > 0
+
+
+async def test_voice_and_language_change_in_mid_conversation(
+    make_engine: Callable[..., FakeEngine],
+) -> None:
+    """What is being said keeps its voice to its end; the next turn has the new one."""
+    engine = make_engine(script=Script(gated=True))
+    first, second = (
+        make_voice([ReferenceAudio(chirps(1.0, hertz), 24_000)], "v", engine.info.fingerprint)
+        for hertz in (200.0, 300.0)
+    )
+    tts = TTS(engine=engine, cache=False, streaming=True, voice=first)
+    async with session_with(tts) as (session, output):
+        turn = session.say(LONG)
+        engine.allow(2)
+        await output.until(0.2)
+        begun = len(engine.requests)
+        tts.update_options(voice=second, language="de")
+        engine.allow(FOREVER)
+        await turn
+        of_first = len(engine.requests)
+        assert of_first > begun, "segments were still to come when the voice changed"
+        await session.say("Jetzt spricht jemand anders.")
+        tts.update_options(voice="nobody")
+        watched = Watched(tts)
+        await session.say("This cannot be said.")
+        (event,) = watched.errors
+        assert "there is no voice 'nobody'" in str(event.error) and not event.recoverable
+        tts.update_options(voice=first, language="en")
+        await session.say("And back again.")
+    asked = [(request.voice.fingerprint, request.language) for request in engine.requests]
+    assert asked[:of_first] == [(first.fingerprint, "en")] * of_first
+    assert asked[of_first:] == [(second.fingerprint, "de"), (first.fingerprint, "en")]
+    heard = samples(output.segments[1])
+    found = np.argmax(np.abs(np.fft.rfft(heard))) * 24_000 / heard.size
+    assert found == pytest.approx(voice_hertz(second), abs=3)
 
 
 async def test_an_interruption_does_not_wait_for_a_stalled_engine(
