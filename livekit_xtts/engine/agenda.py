@@ -127,10 +127,12 @@ class Agenda:
             about to run dry.
         """
         job, latest = self._started.least()
+        first, submitted_at = self._starting.least()
         in_need = self._policy.in_need(latest, now)
-        if not in_need:
-            first, _ = self._starting.least()
-            job = first or job
+        if first is not None:
+            due = self._policy.latest_start(submitted_at)
+            if not in_need or (due < latest and self._policy.in_need(due, now)):
+                job = first
         return (Work.STEP if job is None else self._work[job]), job, in_need
 
     def windows(self, now: float) -> list[Job]:
@@ -141,10 +143,12 @@ class Agenda:
         """
 
         def rank(job: Job) -> tuple[int, float]:
-            if job.first_audio_at is None:
-                return 1, job.submitted_at
-            latest = self._started.of[job]
-            return (0 if self._policy.in_need(latest, now) else 2), latest
+            starting = job.first_audio_at is None
+            if starting:
+                latest = self._policy.latest_start(job.submitted_at)
+            else:
+                latest = self._started.of[job]
+            return (0 if self._policy.in_need(latest, now) else 1 if starting else 2), latest
 
         return sorted(self._windows, key=rank)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,7 +80,8 @@ def measure(
 
         return decode
 
-    seconds = [max(0.0, _fastest(window(codes), device) - one) for codes in _WINDOWS]
+    fastest = _fastest_of([window(codes) for codes in _WINDOWS], device)
+    seconds = [max(0.0, found - one) for found in fastest]
     each = max(0.0, (seconds[1] - seconds[0]) / (_WINDOWS[1] - _WINDOWS[0]))
     return StepTimes(
         step_s=one,
@@ -94,11 +95,17 @@ def measure(
 
 def _fastest(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest of a few runs, after one that warms up."""
-    best = float("inf")
+    return _fastest_of([work], device)[0]
+
+
+def _fastest_of(works: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
+    """The same of several, in turn: what else the machine does slows all of them or none."""
+    best = [float("inf")] * len(works)
     for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
+        for index, work in enumerate(works):
+            start = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best[index] = min(best[index], time.perf_counter() - start)
     return best

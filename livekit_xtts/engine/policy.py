@@ -11,8 +11,11 @@ from livekit_xtts.speech import CODE_SECONDS, SAMPLE_RATE
 COMFORTABLE_SECONDS = 1.0
 """A row with more audio ahead than this waits while another row's listener is in need."""
 
-HOLD_SECONDS = 0.7
+HOLD_SECONDS = 0.85
 """A first chunk is held back at most until so long after its request came."""
+
+PROMISED_SECONDS = 0.95
+"""A listener who has waited so long for first audio counts like one who runs dry."""
 
 LOOK_AHEAD = 8
 """Chunks played through in advance to see whether a listener would run dry."""
@@ -83,6 +86,14 @@ class Policy:
         progress = job.progress
         steps = 0 if progress.finished else max(0, progress.due_at - progress.latents)
         return job.runs_dry_at() - steps * self._times.step(rows) - self._window_s
+
+    def latest_start(self, submitted_at: float) -> float:
+        """When the first chunk of a request must begin to be decoded, at the latest.
+
+        Args:
+            submitted_at: When the request came.
+        """
+        return submitted_at + PROMISED_SECONDS - self._window_s
 
     def step_s(self, rows: int) -> float:
         """Seconds of a step."""

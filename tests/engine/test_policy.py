@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+from livekit_xtts.engine import policy
 from livekit_xtts.engine.load import load_fnc
-from livekit_xtts.engine.policy import HOLD_SECONDS, sustainable_streams
+from livekit_xtts.engine.policy import HOLD_SECONDS, PROMISED_SECONDS, sustainable_streams
 from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule, StepTimes
 from livekit_xtts.speech import SAMPLE_RATE, EngineBusyError, SpeechDone
-from tests.engine.fakes import TIMES, Rig, request
+from tests.engine.fakes import HOP, TIMES, Rig, request
 from tests.fake_engine import FakeEngine
 
 CODE_S = 1024 / 22_050
@@ -72,6 +74,40 @@ def test_first_chunks_wait_where_company_would_make_them_run_dry(
     monkeypatch.setattr(patched.scheduler._policy, "hold", lambda *_: False)
     unheld, _ = underruns(patched, 3)
     assert max(unheld) > max(holes), "without holding back, the listeners hear holes"
+
+
+def test_the_last_of_many_listeners_gets_first_audio_as_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five at once take up nine tenths of the machine, so that somebody is always in need."""
+    times = StepTimes(
+        step_s=0.009,
+        row_s=0.001,
+        window_s=0.005,
+        window_code_s=0.0036,
+        piece_s=0.025,
+        context_codes=0,
+    )
+
+    def starts(promised: float) -> tuple[list[float], list[float]]:
+        made = Rig(slots=5, times=times)
+        made.runner.endless = True
+
+        def decode(items: Any) -> list[torch.Tensor]:
+            """Costs what its new samples do: layers keep what they need again."""
+            for _, _, window in items:
+                made.clock.now += times.window((window.last - window.first) / HOP)
+            return [torch.zeros(window.last - window.first) for _, _, window in items]
+
+        monkeypatch.setattr(made.vocoder, "decode", decode)
+        monkeypatch.setattr(policy, "PROMISED_SECONDS", promised)
+        return underruns(made, 5)
+
+    holes, firsts = starts(PROMISED_SECONDS)
+    assert max(firsts) <= PROMISED_SECONDS + times.window(20)
+    assert max(holes) <= 0.1
+    _, unpromised = starts(60.0)
+    assert max(unpromised) > max(firsts)
 
 
 def test_load_is_the_fullest_engine_and_at_most_one() -> None:
