@@ -25,10 +25,10 @@ def speech_key(
 ) -> str | None:
     """Names everything that changes the audio, as 64 hex digits; no text can be read from it.
 
-    In it: this package's version, the model's fingerprint and precision, the voice's fingerprint,
-    language, text (or ids), sampling (the checkpoint's own where the request names none), speed,
-    code budget, and the seed policy: a fixed seed, or "any take will do" where the seed is None.
-    Not in it: the device, whose rounding is no other speech.
+    In it: this package's version, the model's fingerprint and precision, how the engine ends
+    requests, the voice's fingerprint, language, text (or ids), sampling (the checkpoint's own where
+    the request names none), speed, code budget, and the seed policy: a fixed seed, or "any take
+    will do" where the seed is None. Not in it: the device, whose rounding is no other speech.
 
     Args:
         info: Of the engine that would speak it.
@@ -46,6 +46,7 @@ def speech_key(
         "version": __version__,
         "model": info.fingerprint,
         "precision": info.precision,
+        "manner": info.manner,
         "voice": request.voice.fingerprint if request.voice else "default",
         "language": request.language,
         "text": request.text if text is None else text,

@@ -270,6 +270,7 @@ class EngineInfo:
         char_limits: Longest text per language that the model was trained for, in characters.
         max_text_ids: Most text ids of a request, language tag included.
         threads: CPU threads of the engine's work; 0 where that is not known.
+        manner: Names what else of the engine shapes its speech: its own voice, how requests end.
     """
 
     model: str
@@ -286,3 +287,4 @@ class EngineInfo:
     char_limits: tuple[tuple[str, int], ...] = ()
     max_text_ids: int = MAX_TEXT_IDS
     threads: int = 0
+    manner: str = ""

@@ -29,6 +29,7 @@ from livekit_xtts.events import (
     WordsComing,
 )
 from livekit_xtts.log import logger
+from livekit_xtts.options import TTSOptions
 from livekit_xtts.speech import SAMPLE_RATE, Float32, InvalidRequestError, SpeechError, VoiceError
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def api_error(error: BaseException) -> APIError:
 class _Speaks:
     """What both streams share: options of their own, and the audio they have made."""
 
-    def __init__(self, tts: TTS) -> None:
+    def __init__(self, tts: TTS, options: TTSOptions) -> None:
         self._xtts = tts
-        self._options = tts._options
+        self._options = options
         self._pieces: list[Float32] = []
         self._codes = 0
 
@@ -144,8 +145,10 @@ def _push(emitter: agents_tts.AudioEmitter, audio: Float32) -> None:
 class ChunkedStream(_Speaks, agents_tts.ChunkedStream):
     """Speaks one finished text; made by `TTS.synthesize`."""
 
-    def __init__(self, *, tts: TTS, input_text: str, conn_options: APIConnectOptions) -> None:
-        _Speaks.__init__(self, tts)
+    def __init__(
+        self, *, tts: TTS, options: TTSOptions, input_text: str, conn_options: APIConnectOptions
+    ) -> None:
+        _Speaks.__init__(self, tts, options)
         agents_tts.ChunkedStream.__init__(
             self, tts=tts, input_text=input_text, conn_options=conn_options
         )
@@ -164,8 +167,8 @@ class ChunkedStream(_Speaks, agents_tts.ChunkedStream):
 class SynthesizeStream(_Speaks, agents_tts.SynthesizeStream):
     """Speaks a text that is still being written; made by `TTS.stream`."""
 
-    def __init__(self, *, tts: TTS, conn_options: APIConnectOptions) -> None:
-        _Speaks.__init__(self, tts)
+    def __init__(self, *, tts: TTS, options: TTSOptions, conn_options: APIConnectOptions) -> None:
+        _Speaks.__init__(self, tts, options)
         agents_tts.SynthesizeStream.__init__(self, tts=tts, conn_options=conn_options)
 
     async def _run(self, output_emitter: agents_tts.AudioEmitter) -> None:

@@ -251,7 +251,11 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             self._backend.resolve_ahead(voice)
 
     def synthesize(
-        self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+        self,
+        text: str,
+        *,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        streaming: NotGivenOr[Streaming] = NOT_GIVEN,
     ) -> ChunkedStream:
         """Speak one finished text.
 
@@ -259,20 +263,35 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             text: The text.
             conn_options: Retries, and `timeout`: the longest wait for each message of the engine
                 once it is ready (loading has a budget of its own).
+            streaming (optional): As in the constructor, for this text alone.
+
+        Raises:
+            InvalidRequestError: `streaming` is none of what it can be.
         """
-        stream = ChunkedStream(tts=self, input_text=text, conn_options=conn_options)
+        options = self._options.updated(streaming=streaming)
+        stream = ChunkedStream(
+            tts=self, options=options, input_text=text, conn_options=conn_options
+        )
         self._streams.add(stream)
         return stream
 
     def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
+        self,
+        *,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        streaming: NotGivenOr[Streaming] = NOT_GIVEN,
     ) -> SynthesizeStream:
         """Speak a text that is still being written; one stream is one spoken text.
 
         Args:
             conn_options: See `synthesize`.
+            streaming (optional): See `synthesize`.
+
+        Raises:
+            InvalidRequestError: `streaming` is none of what it can be.
         """
-        stream = SynthesizeStream(tts=self, conn_options=conn_options)
+        options = self._options.updated(streaming=streaming)
+        stream = SynthesizeStream(tts=self, options=options, conn_options=conn_options)
         self._streams.add(stream)
         return stream
 

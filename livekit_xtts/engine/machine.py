@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from livekit_xtts.engine import calibrate
 from livekit_xtts.engine.aligner import aligner_for
 from livekit_xtts.engine.capacity import choose, free_bytes, itemsize_of
 from livekit_xtts.engine.counters import Counters
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.offload import Residence
@@ -41,6 +43,12 @@ from livekit_xtts.speech import EngineInfo, ModelError, ReferenceAudio, SpeechRe
 from livekit_xtts.voicefile import make_voice
 
 logger = logging.getLogger(__name__)
+
+
+def _manner(ends: Ends, voice: Voice | None) -> str:
+    """What of an engine shapes its speech beside model, precision and request."""
+    shaping = f"{ends} {voice.fingerprint if voice else ''}"
+    return hashlib.sha256(shaping.encode()).hexdigest()
 
 
 class ModelVocoder:
@@ -205,6 +213,7 @@ class Machine:
             char_limits=config.char_limits,
             max_text_ids=config.max_text_ids,
             threads=self.threads,
+            manner=_manner(settings.ends, loaded.voice),
         )
         words = aligner_for(model.gpt, loaded.tokenizer, model.fingerprint, loaded.folder)
         self.scheduler = Scheduler(

@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 import torch
 
+from livekit_xtts.cachekey import speech_key
 from livekit_xtts.engine import exits, life, source, threads
+from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.engine.ownthread import OwnThread
@@ -751,3 +753,18 @@ def test_threads_are_measured_only_where_nobody_chose(
     engine.load()
     assert asked == [3] and used == [2, 1]
     assert engine.info.threads == 3
+
+
+def test_engines_that_end_otherwise_or_have_another_voice_share_no_cached_speech(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, same, plain = engines(), engines(), engines(ends=Ends.off())
+    for engine in (usual, same, plain):
+        engine.load()
+    request = SpeechRequest("The same words.")
+    key = speech_key(usual.info, request)
+    assert key == speech_key(same.info, request) != speech_key(plain.info, request)
+    monkeypatch.setattr(source, "random_voice", lambda model, seed: random_voice(model, seed + 1))
+    other = engines()
+    other.load()
+    assert speech_key(other.info, request) != key

@@ -215,6 +215,24 @@ async def test_an_update_leaves_the_rest_and_what_is_in_flight(
     assert request.sampling == Sampling(temperature=0.3)
 
 
+@pytest.mark.parametrize(
+    ("given", "streamed"), [(True, True), (False, False), (5, True), (1000, False)]
+)
+async def test_streaming_can_be_said_of_one_text(
+    engine: FakeEngine, given: bool | int, streamed: bool
+) -> None:
+    tts = TTS(engine=engine, cache=False, streaming=not streamed)
+    for text in ("A text which is spoken as it was asked for.", "And one more of its kind."):
+        await tts.synthesize(text, conn_options=ONCE, streaming=given).collect()
+        await spoken(tts.stream(conn_options=ONCE, streaming=given), text)
+    assert {request.streaming for request in engine.requests} == {streamed}
+    engine.requests.clear()
+    await say(tts, "The next text is spoken as ever.")
+    assert {request.streaming for request in engine.requests} == {not streamed}
+    with pytest.raises(InvalidRequestError, match="streaming"):
+        tts.synthesize("Hello.", streaming="sometimes")  # type: ignore[arg-type]
+
+
 async def test_the_voice_changes_in_mid_conversation(engine: FakeEngine) -> None:
     one, two = a_voice(engine, 200.0), a_voice(engine, 300.0)
     tts = TTS(engine=engine, cache=False, voice=one)

@@ -19,6 +19,7 @@ INFO = EngineInfo("fake", "model-1", "cpu", "fp32", 8)
 CHANGES: dict[str, Callable[[EngineInfo, SpeechRequest], tuple[EngineInfo, SpeechRequest]]] = {
     "model": lambda i, r: (replace(i, fingerprint="model-2"), r),
     "precision": lambda i, r: (replace(i, precision="int8"), r),
+    "manner": lambda i, r: (replace(i, manner="other ends"), r),
     "voice": lambda i, r: (i, replace(r, voice=VOICE)),
     "text": lambda i, r: (i, replace(r, text="Good evening.")),
     "ids": lambda i, r: (i, replace(r, ids=(1, 2))),
