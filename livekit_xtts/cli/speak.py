@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import math
 import struct
 import sys
@@ -10,7 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
 import typer
@@ -43,7 +45,7 @@ def speak(
 ) -> None:
     """Speak a text into a file, the loudspeaker, or both."""
     incoming = text == "-"
-    said = sys.stdin.read() if incoming and not stream else text
+    said = _whole_input() if incoming and not stream else text
     if not (incoming and stream):
         check_speakable(said)
     if output is not None:
@@ -140,21 +142,33 @@ async def collect(
 
 
 async def _incoming() -> AsyncGenerator[str | Flush]:
-    """The standard input as it comes, line by line; a thread of its own waits for it."""
+    """The standard input as it comes, word by word; a thread of its own waits for it."""
     loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder(sys.stdin.encoding)(errors="replace"), translate=True
+    )
 
     def read() -> None:
+        file = cast(io.BufferedReader, sys.stdin.buffer)
         try:
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, None)
+            while data := file.read1(4096):
+                loop.call_soon_threadsafe(pieces.put_nowait, decoder.decode(data))
+            loop.call_soon_threadsafe(pieces.put_nowait, decoder.decode(b"", final=True))
+            loop.call_soon_threadsafe(pieces.put_nowait, None)
         except RuntimeError:
             return  # the loop has ended before the input
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
-    while (line := await lines.get()) is not None:
-        yield line
+    while (piece := await pieces.get()) is not None:
+        yield piece
+
+
+def _whole_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the standard input is not {error.encoding} text") from None
 
 
 def _write(output: Path, audio: Float32) -> None:

@@ -13,15 +13,56 @@ import pytest
 
 from livekit_xtts.cli import settings as settings_module
 from livekit_xtts.cli.settings import Settings, model_place
+from livekit_xtts.engine.engine import Sink
 from livekit_xtts.speech import EngineFailedError, ModelError, Sampling, SpeechRequest
 from tests.cli.commands import Run, samples
-from tests.fake_engine import FakeEngine, Script
+from tests.fake_engine import FakeEngine, FakeTask, Script
 
 TEXT = "Good morning."
 
 
 def as_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+
+
+class Typing(io.BytesIO):
+    """An input that comes a few bytes at a time, and ends when something is spoken."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.spoken = threading.Event()
+        self.in_time = False
+
+    def read1(self, size: int | None = -1) -> bytes:
+        data = super().read(3)
+        if not data:
+            self.in_time = self.spoken.wait(20)
+        return data
+
+
+def test_text_is_spoken_while_its_line_is_still_written(
+    run: Run, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "Schöne Grüße aus Köln! And this is what follows"
+    source, submit = Typing(text.encode()), engine.submit
+
+    def watched(request: SpeechRequest, sink: Sink) -> FakeTask:
+        source.spoken.set()
+        return submit(request, sink)
+
+    monkeypatch.setattr(engine, "submit", watched)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(source, "utf-8"))
+    assert run("speak", "-", "--stream", "-o", tmp_path / "o.wav").code == 0
+    assert source.in_time
+    assert " ".join(request.text for request in engine.requests) == text
+
+
+def test_an_input_that_is_no_text(
+    run: Run, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00"), "utf-8"))
+    result = run("speak", "-", "-o", tmp_path / "o.wav")
+    assert result.code == 2 and "not utf-8 text" in result.err
 
 
 @pytest.mark.parametrize("options", [(), ("--stream",)])
