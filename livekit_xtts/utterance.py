@@ -382,5 +382,6 @@ class Utterance:
         stats.real_time_factor = self._meter.real_time_factor
         if interrupted or failed:
             heard = playout.played_s if interrupted else playout.pushed_s
-            stats.wasted_s = max(0.0, made - heard)
+            # What came from the cache cost nothing.
+            stats.wasted_s = min(max(0.0, made - heard), max(0.0, made - stats.cached_s))
         return stats

@@ -323,6 +323,17 @@ async def test_a_repeated_text_comes_from_the_cache(engine: FakeEngine) -> None:
     assert pipeline.cache.stats().hits == 3
 
 
+async def test_cached_speech_that_is_not_heard_is_not_wasted(engine: FakeEngine) -> None:
+    pipeline = Pipeline(engine, cache=SpeechCache(), clock=Clock())
+    for times in (1, 2):
+        async with aclosing(pipeline.speak("Good morning, everybody.")) as events:
+            while not isinstance(await anext(events), SegmentFinished):
+                continue
+        seconds = engine.expected(engine.requests[0]).size / SAMPLE_RATE
+        assert pipeline.stats.interrupted == times
+        assert pipeline.stats.wasted_s == pytest.approx(seconds), "the first time only"
+
+
 async def test_equal_requests_in_flight_share_one_generation(
     make_engine: Callable[..., FakeEngine],
 ) -> None:
