@@ -254,15 +254,18 @@ def model_place(settings: Settings) -> Iterator[str | Path | None]:
         return
     if len(given) < len(parts):
         raise UsageError("a model in parts needs --config, --weights and --vocab together")
-    with tempfile.TemporaryDirectory(prefix="livekit-xtts-") as folder:
+    with tempfile.TemporaryDirectory(prefix="livekit-xtts-") as temporary:
+        # The folder's name is the model's in messages.
+        folder = Path(temporary) / (given["weights"].resolve().parent.name or "model")
+        folder.mkdir()
         for name, path in {**given, "speakers_xtts.pth": settings.speakers}.items():
             if path is None:
                 continue
             if not path.is_file():
                 raise UsageError(f"{path}: there is no such file")
             target = f"model{path.suffix}" if name == "weights" else name
-            _link(path.resolve(), Path(folder) / target)
-        yield Path(folder)
+            _link(path.resolve(), folder / target)
+        yield folder
 
 
 def _link(source: Path, target: Path) -> None:

@@ -152,8 +152,8 @@ class Preparer:
     def _checked(self, voice: Voice | None) -> Voice:
         if voice is None:
             raise VoiceError(
-                f"model {self._info.model!r} has no voice of its own: give voice=, a voice cloned"
-                " from reference audio"
+                f"model {self._info.model!r} has no voice of its own: name one, or clone one from a"
+                " recording (voice=; --voice or --reference on the command line)"
             )
         if voice.model != self._info.fingerprint:
             raise VoiceError(
