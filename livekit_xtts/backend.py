@@ -109,7 +109,10 @@ class Backend:
         """
         voice: Voice | None = None
         async with asyncio.timeout(LOAD_TIMEOUT_S):
-            pipeline = await asyncio.shield(asyncio.wrap_future(self.start(options.voice)))
+            starting = self.start(options.voice)
+            if not starting.done():
+                await asyncio.shield(asyncio.wrap_future(starting))
+            pipeline = starting.result()
             if options.voice is not None and self.library is not None:
                 voice = await self.library.resolve_async(options.voice)
         segments = None

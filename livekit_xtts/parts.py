@@ -85,7 +85,6 @@ async def native_segments(
     char_limit: int | None = None,
     ids_limit: int = MAX_TEXT_IDS,
     count_ids: Callable[[str], int] | None = None,
-    known: bool = False,
     protected: Iterable[str] = (),
 ) -> AsyncGenerator[Segment]:
     """Cut a text stream with the package's own segmenter.
@@ -96,7 +95,6 @@ async def native_segments(
         char_limit: Most characters of a segment; None for the language's own.
         ids_limit: Most text ids of a segment.
         count_ids: Counts them; None where only characters can be counted.
-        known: The stream brings all of the text at once: the first segment need not leave early.
         protected: Words and phrases that no cut may fall into.
     """
     segmenter = Segmenter(
@@ -105,7 +103,7 @@ async def native_segments(
         ids_limit=ids_limit,
         count_ids=count_ids,
         protected=protected,
-        first=None if known else FIRST_WORDS,
+        first=FIRST_WORDS,
     )
     iterator = aiter(text)
     failure: Exception | None = None

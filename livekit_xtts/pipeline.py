@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from livekit_xtts.cache import SpeechCache
+from livekit_xtts.cuts import KnownCuts
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.events import (
     FLUSH,
@@ -51,13 +52,7 @@ __all__ = [
     "SpeechTimeoutError",
     "TextStream",
     "WordsComing",
-    "text_stream",
 ]
-
-
-async def text_stream(text: str) -> AsyncGenerator[str | Flush]:
-    """A finished text as a stream."""
-    yield text
 
 
 class Pipeline:
@@ -84,6 +79,7 @@ class Pipeline:
         self.clock = clock
         self.stats = SpeechStats()
         self._on_stats = on_stats
+        self.cuts = KnownCuts(engine)
 
     def cut_off(self, unheard_s: float) -> None:
         """Count an utterance that was interrupted after all of it had been made.
@@ -124,12 +120,7 @@ class Pipeline:
             Exception: The text stream raised it, after what came before was spoken.
         """
         utterance = Utterance(self, options or SpeakOptions(), pacing or Pacing(), on_start)
-        reading = asyncio.create_task(
-            utterance.read(
-                text_stream(text) if isinstance(text, str) else text, known=isinstance(text, str)
-            ),
-            name="xtts-text",
-        )
+        reading = asyncio.create_task(utterance.read(text), name="xtts-text")
         finished = False
         failed = False
         try:

@@ -12,6 +12,7 @@ from livekit_xtts.audio import silence, soften_end, soften_start
 from livekit_xtts.events import (
     AudioPiece,
     Finished,
+    Flush,
     PipelineEvent,
     SegmentFinished,
     SegmentStarted,
@@ -61,6 +62,7 @@ class Utterance:
     ) -> None:
         self._engine = pipeline.engine
         self._cache = pipeline.cache
+        self._cuts = pipeline.cuts
         self._clock = pipeline.clock
         self._options = options
         self._pacing = pacing
@@ -73,7 +75,6 @@ class Utterance:
         self._parts: list[Part] = []
         self._next = 0
         self._current = 0
-        self._known = False
         self._text_done = False
         self._text_error: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -86,21 +87,28 @@ class Utterance:
 
     # Text in.
 
-    async def read(self, text: TextStream, *, known: bool) -> None:
-        """Cut the text as it comes; `known` says that it comes all at once."""
-        self._known = known
-        cut = self._options.segments or self._native
+    async def read(self, text: str | TextStream) -> None:
+        """Cut the text, as it comes where it is still being written."""
+        options = self._options
         try:
-            async for segment in cut(text):
-                if segment.text:
-                    self._parts.append(self._part(segment))
-                    self._changed.set()
-                    self._admit()
+            if isinstance(text, str) and options.segments is None:
+                for segment in self._cuts.segments(text, options.language, options.pronunciations):
+                    self._take(segment)
+                return
+            cut = options.segments or self._native
+            async for segment in cut(_pieces(text) if isinstance(text, str) else text):
+                self._take(segment)
         except Exception as error:
             self._text_error = error
         finally:
             self._text_done = True
             self._changed.set()
+
+    def _take(self, segment: Segment) -> None:
+        if segment.text:
+            self._parts.append(self._part(segment))
+            self._changed.set()
+            self._admit()
 
     def _native(self, text: TextStream) -> AsyncIterator[Segment]:
         info, language = self._engine.info, self._options.language
@@ -110,7 +118,6 @@ class Utterance:
             char_limit=dict(info.char_limits).get(language),
             ids_limit=info.max_text_ids,
             count_ids=id_counter(self._engine, language, self._options.pronunciations),
-            known=self._known,
             protected=self._options.pronunciations or (),
         )
 
@@ -385,3 +392,7 @@ class Utterance:
             # What came from the cache cost nothing.
             stats.wasted_s = min(max(0.0, made - heard), max(0.0, made - stats.cached_s))
         return stats
+
+
+async def _pieces(text: str) -> AsyncGenerator[str | Flush]:
+    yield text

@@ -6,10 +6,12 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from livekit_xtts import cuts
 from livekit_xtts.cache import SpeechCache
 from livekit_xtts.pacing import Pacing
 from livekit_xtts.pipeline import (
@@ -33,6 +35,7 @@ from livekit_xtts.speech import (
 )
 from livekit_xtts.text.normalize import normalize
 from livekit_xtts.text.pronunciation import Pronunciations
+from livekit_xtts.text.segment import Segmenter
 from tests.fake_engine import FOREVER, FakeEngine, Script
 from tests.livekit.helpers import LONG
 
@@ -427,3 +430,35 @@ async def test_a_language_that_cannot_be_counted_fails_at_the_engine(engine: Fak
     engine.count_ids = count  # type: ignore[attr-defined]
     events = await collect(Pipeline(engine).speak(f"A text {'1 2 3 ' * 20}."))
     assert isinstance(events[-1], Finished)
+
+
+def test_a_text_that_is_said_again_is_cut_once(
+    make_engine: Callable[..., FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine()
+    known = cuts.KnownCuts(engine)
+    made: list[str] = []
+
+    class Counted(Segmenter):
+        def __init__(self, language: str, **options: object) -> None:
+            made.append(language)
+            super().__init__(language, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cuts, "Segmenter", Counted)
+    said = known.segments(THREE, "en", None)
+    assert "".join(segment.text for segment in said) == THREE and len(said) == 3
+    assert known.segments(THREE, "en", None) is said and made == ["en"]
+    known.segments(THREE, "de", None)
+    known.segments(THREE, "en", Pronunciations({"spoken first. Two": "so"}))
+    assert made == ["en", "de", "en"]
+    # What its model takes is known for certain only when an engine is loaded.
+    engine._info = replace(engine._info, fingerprint="", char_limits=(("en", 12),))
+    assert len(known.segments(THREE, "en", None)) > 3
+    engine._info = replace(engine._info, fingerprint="loaded", char_limits=())
+    assert len(known.segments(THREE, "en", None)) == 3
+    with pytest.raises(InvalidRequestError):
+        known.segments(THREE, "xx", None)
+    monkeypatch.setattr(cuts, "REMEMBERED", 5)
+    for number in range(20):
+        known.segments(f"Text {number}.", "en", None)
+        assert len(known._known) <= 5
