@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 CHUNK_CODES = 20
 """Codes of a chunk; the package's own default."""
 
+_KEPT = 240
+"""Samples of a chunk that wait for the next one."""
+
 
 class CoquiEngine(ThreadedEngine):
     """Speaks with the `TTS` package (`pip install livekit-xtts[coqui]`), one request at a time.
@@ -141,7 +144,7 @@ class CoquiMachine:
         self._waiting: deque[Job] = deque()
         self._job: Job | None = None
         self._chunks: Iterator[Any] = iter(())
-        self._next: Float32 | None = None
+        self._tail: Float32 = np.zeros(0, np.float32)
         self._tokenizer = model.tokenizer
         self.streams = 1
         self.residence = None
@@ -250,21 +253,28 @@ class CoquiMachine:
             do_sample=True,
             speed=request.speed,
         )
-        self._next = self._pull()
 
     def _advance(self) -> None:
-        """Hand on a chunk; the one after it tells whether it is the last."""
-        job, audio = self._job, self._next
+        """Hand on a chunk but for its last 10 ms: the generator's end tells that they are last."""
+        job, chunk = self._job, self._pull()
         assert job is not None
-        if audio is None:
-            raise EngineFailedError("the TTS package made no audio")
-        if not np.isfinite(audio).all():
-            raise EngineFailedError("the TTS package made values that are not finite")
-        self._next = self._pull()
-        samples = job.sent + audio.size
-        job.send(audio, round(samples / SAMPLE_RATE / CODE_SECONDS), self._next is None)
-        if self._next is None:
+        if chunk is None:
+            if not self._tail.size:
+                raise EngineFailedError("the TTS package made no audio")
+            job.send(self._tail, self._codes(job.sent + self._tail.size), True)
             self._end(None)
+            return
+        if not np.isfinite(chunk).all():
+            raise EngineFailedError("the TTS package made values that are not finite")
+        audio = np.concatenate((self._tail, chunk))
+        ready = audio[:-_KEPT] if job.request.streaming else audio[:0]
+        self._tail = audio[ready.size :]
+        if ready.size:
+            job.send(ready, self._codes(job.sent + ready.size), False)
+
+    @staticmethod
+    def _codes(samples: int) -> int:
+        return round(samples / SAMPLE_RATE / CODE_SECONDS)
 
     def _pull(self) -> Float32 | None:
         chunk = next(self._chunks, None)
@@ -274,7 +284,7 @@ class CoquiMachine:
 
     def _end(self, error: SpeechError | None) -> None:
         job, self._job = self._job, None
-        self._chunks, self._next = iter(()), None
+        self._chunks, self._tail = iter(()), np.zeros(0, np.float32)
         self._model.tokenizer = self._tokenizer
         if job is not None:
             job.progress.stopped = True

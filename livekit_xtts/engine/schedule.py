@@ -98,7 +98,7 @@ class Profile:
 PROFILES = MappingProxyType(
     {
         "latency": Profile(first=1, most=12, margin=1.15, share=0.5),
-        "balanced": Profile(first=1, most=20, margin=1.25, share=0.5),
+        "balanced": Profile(first=1, most=20, margin=1.4, share=0.5),
         "throughput": Profile(first=8, most=40, margin=1.4, share=0.7, streams=0.5),
     }
 )

@@ -54,7 +54,7 @@ def test_chunks_grow_to_the_profile_and_not_beyond(profile: str, times: StepTime
     assert sustained
     sizes = [b - a for a, b in itertools.pairwise(cuts)]
     assert max(sizes) == PROFILES[profile].most
-    assert sizes.index(max(sizes)) <= 40
+    assert sizes.index(max(sizes)) <= 60  # Within the longest utterance on the slowest machine.
     assert all(b <= 2 * a for a, b in zip((cuts[0], *sizes), sizes, strict=False))
     assert underrun(cuts, 602, times) == 0.0
     assert underrun(cuts, 602, times, slower=PROFILES[profile].margin) == 0.0
