@@ -48,6 +48,7 @@ from livekit_xtts.engine.ends import Ends, StopBias
 from livekit_xtts.engine.engine import Engine, Sink
 from livekit_xtts.engine.local import LocalEngine
 from livekit_xtts.engine.sampler import Sampler
+from livekit_xtts.engine.schedule import StepTimes
 from livekit_xtts.events import AudioPiece, SegmentStarted, SpeakOptions, TextStream
 from livekit_xtts.pacing import Pacing
 from livekit_xtts.pipeline import Pipeline
@@ -73,7 +74,10 @@ TEXTS = Path(__file__).with_name("ends_texts.json")
 LOWERED = 10.0
 LEVEL_DB = 6.0
 SERIES = 4
-QUICK = 32
+QUICK = 20
+TIMES = StepTimes(step_s=0.01, row_s=0.001, window_s=0.01, window_code_s=0.001)
+"""Nobody listens: what a step takes here need not be measured at each load."""
+
 LIMITS = {
     "extra_speech": 0.01,
     "trailing_silence_p95_s": 0.35,
@@ -163,8 +167,8 @@ def voices() -> list[tuple[Voice, TeacherVoice]]:
 
 
 def items(texts: list[str], fingerprint: str) -> list[Item]:
-    """The texts, each for the next voice."""
-    espeak, known, made = Espeak(), voices(), []
+    """The texts, each for the next voice; of few texts, so many voices that each has a series."""
+    espeak, known, made = Espeak(), voices()[: len(texts) // SERIES], []
     for number, text in enumerate(texts):
         voice, teacher = known[number % len(known)]
         voice = make_voice(voice.name, voice.latents, voice.speaker_embedding, fingerprint)
@@ -280,6 +284,7 @@ def run(texts: list[str], planted: bool, clean: bool, true_ends: list[float]) ->
             admission=False,
             max_wait=None,
             ends=Ends() if clean else Ends.off(),
+            times=TIMES,
         )
         engine.load()
     spoken = items(texts, engine.info.fingerprint)
@@ -358,7 +363,8 @@ def main() -> None:
     met = (
         met and figures["extra_speech"] <= 0.5 * found["planted faults"]["without"]["extra_speech"]
     )
-    print("met" if met else "not met")
+    # Of few texts a single one is more than the share allowed.
+    print("a quick look" if options.quick else "met" if met else "not met")
     result = {
         **figures,
         "found": found,
