@@ -33,6 +33,7 @@ from livekit_xtts.engine.step import Stepper
 from livekit_xtts.engine.threads import elsewhere, use_threads
 from livekit_xtts.model.carried import CarriedPlan, decode_carried
 from livekit_xtts.model.fast_vocoder import FastVocoder
+from livekit_xtts.model.lean import give_back
 from livekit_xtts.model.native_step import NativeRunner
 from livekit_xtts.model.onnx_step import OnnxRunner
 from livekit_xtts.model.precision import Parts, Vocoder, prepare
@@ -292,6 +293,7 @@ class Machine:
         self.scheduler.counters = Counters()
         if self._vocoder.carries:
             self._warm_windows(torch.tensor(voice.speaker_embedding, device=self.device))
+        give_back()
 
     def _warm_windows(self, speaker: Tensor) -> None:
         """Decode an utterance's first windows: kernels are made for every length once."""

@@ -60,6 +60,22 @@ def use_threads(count: int) -> None:
     restore.join()
 
 
+class _Guard:
+    """Ends a thread when the interpreter ends: who waits for its work learns of it.
+
+    Attributes:
+        finished: Set by the thread as its last act.
+    """
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread = thread
+        self.finished = threading.Event()
+
+    def leave(self) -> None:
+        """See `exits.Leaves`."""
+        exits.end([self._thread])
+
+
 def elsewhere(work: Callable[[], Result], threads: int | None = None) -> Result:
     """The result of work done on a thread that ends with it; the caller waits.
 
@@ -81,15 +97,17 @@ def elsewhere(work: Callable[[], Result], threads: int | None = None) -> Result:
             future.set_result(work())
         except BaseException as error:  # Also of exits: the caller is the one who ends.
             future.set_exception(error)
+        finally:
+            guard.finished.set()
 
     thread = threading.Thread(target=run, name="xtts-set-up", daemon=True)
+    guard = _Guard(thread)
+    exits.at_exit(guard)
     thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_TURN_S)
-    except BaseException:
-        exits.end([thread])  # The interpreter ends: so must the work.
-        raise
+    # Not by `join`: interrupted in it, Python 3.11 takes the thread for one that has ended.
+    while not guard.finished.wait(_TURN_S):
+        pass
+    thread.join()
     return future.result()
 
 

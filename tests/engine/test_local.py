@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import math
@@ -704,25 +703,34 @@ def test_work_elsewhere_has_its_own_threads_and_ends_with_them() -> None:
         threads.elsewhere(lambda: raises(ModelError("no such weights")))
 
 
-def test_who_waits_for_work_elsewhere_and_must_end_ends_the_work_too() -> None:
-    inner: list[threading.Thread] = []
-    working = threading.Event()
+def test_work_elsewhere_ends_with_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    guards: list[Any] = []
+    monkeypatch.setattr(exits, "at_exit", guards.append)
+    working, ended = threading.Event(), threading.Event()
 
     def work() -> None:
-        inner.append(threading.current_thread())
         working.set()
-        while True:  # Until it is interrupted.
-            working.wait()
+        try:
+            while True:  # Until it is interrupted.
+                working.wait()
+        finally:
+            ended.set()
+
+    told: list[BaseException] = []
 
     def wait() -> None:
-        with contextlib.suppress(SystemExit):
+        try:
             threads.elsewhere(work)
+        except SystemExit as error:
+            told.append(error)
 
     outer = threading.Thread(target=wait, daemon=True)
     outer.start()
     assert working.wait(LONG)
-    assert exits.end([outer], LONG)
-    assert not inner[0].is_alive()
+    guards[0].leave()
+    assert ended.wait(LONG)
+    outer.join(LONG)
+    assert not outer.is_alive() and told, "who waits learns of it"
 
 
 def test_vocoding_has_a_thread_of_its_own() -> None:

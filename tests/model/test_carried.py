@@ -172,3 +172,13 @@ def test_an_utterance_without_codes_is_empty(vocoder: HifiGan) -> None:
     window = plan.window(0, 0, 0, True)
     (audio,) = decode_carried(layers, [(latents[:0], speaker, window)])
     assert audio.shape == (0,)
+
+
+def test_what_is_kept_stays_in_the_same_memory(vocoder: HifiGan) -> None:
+    layers = FastVocoder(vocoder, torch.float32)
+    latents, speaker = inputs(60)
+    plan = CarriedPlan(stream_plan(CONFIG))
+    used = []
+    for _ in pieces(layers, latents, speaker, plan, [10]):
+        used.append([place.data_ptr() for place in plan.window(0, 0, 10, False).carry.places])
+    assert used[1] == used[3] == used[5] and used[2] == used[4]
