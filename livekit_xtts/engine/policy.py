@@ -71,6 +71,7 @@ class Policy:
 
     def __init__(self, schedule: ChunkSchedule, slots: int) -> None:
         self._times = schedule.times
+        self._margin = schedule.profile.margin
         # Work once begun is not interrupted: a listener is in need this long before silence.
         times = self._times
         self._window_s = times.window(schedule.profile.most)
@@ -156,7 +157,8 @@ class Policy:
         done, made = progress.latents, progress.decoded
         for cut in progress.cuts[progress.cut : progress.cut + LOOK_AHEAD]:
             codes = max(0, min(cut, job.prepared.budget) - done)
-            lead -= codes * self._times.step(streams) + streams * self._times.window(max(codes, 1))
+            work = codes * self._times.step(streams) + streams * self._times.window(max(codes, 1))
+            lead -= self._margin * work
             if lead < 0.0:
                 return True
             final = job.plan.final_samples(cut, False)
