@@ -6,13 +6,10 @@ threads: see `native.kernels`. Keys and values are float16.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import mmap
 import sys
-import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +20,7 @@ from livekit_xtts.model import processor
 from livekit_xtts.model.native import program
 from livekit_xtts.model.native.assembly import LANES
 from livekit_xtts.model.native.layout import FIELDS, Private, Sizes
+from livekit_xtts.model.native.team import Team, zeros
 from livekit_xtts.model.runner import PIECE
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Changes whenever packed weights written before, or their verdicts, must not be used again."""
-
-_SEMAPHORE = 64  # bytes; the system's has 32
 
 
 def missing() -> str:
@@ -48,27 +44,14 @@ def missing() -> str:
     return ""
 
 
-def _zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Zeros in memory that becomes resident page by page, aligned to pages."""
-    count = int(np.prod(shape))
-    memory = mmap.mmap(-1, max(1, count * dtype.itemsize))
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
+class _Buffers:
+    """What a step reads and writes."""
 
-
-class _State:
-    """Buffers, the table and the worker threads; lives as long as any thread runs on it."""
-
-    def __init__(
-        self, sizes: Sizes, weights: Bytes, slots: int, length: int, rows: int, threads: int
-    ) -> None:
-        start, worker = program.compiled(sizes, rows)
+    def __init__(self, sizes: Sizes, weights: Bytes, slots: int, length: int, rows: int) -> None:
         self.weights = weights
-        self.keys = _zeros(
+        self.keys = zeros(
             sizes.layers, 2, slots, sizes.heads, length, sizes.head_dim, dtype=torch.float16
         )
-        private = Private.of(sizes, rows)
         wide = LANES * sizes.code_tiles
         shapes = {
             "x": sizes.width,
@@ -80,60 +63,35 @@ class _State:
             "hidden": sizes.width,
             "logits": wide,
         }
-        self.buffers = {name: _zeros(rows, width) for name, width in shapes.items()}
-        numbers = {
-            "slots": rows,
-            "positions": rows,
-            "counters": program.counters(sizes),
-            "barrier": 2 * _SEMAPHORE,
-            "semaphores": threads * _SEMAPHORE,
-            "private": threads * private.bytes // 8,
-        }
-        for name, count in numbers.items():
-            self.buffers[name] = _zeros(count, dtype=torch.long)
+        self.of = {name: zeros(rows, width) for name, width in shapes.items()}
+        for name in ("slots", "positions"):
+            self.of[name] = zeros(rows, dtype=torch.long)
+
+    def team(self, sizes: Sizes, threads: int) -> Team:
+        """The threads that step."""
+        _, _, slots, _, length, _ = self.keys.shape
+        rows = len(self.of["x"])
+        private = Private.of(sizes, rows)
+        self.of["private"] = zeros(threads * private.bytes, dtype=torch.uint8)
         slot = sizes.heads * length * sizes.head_dim
         entries = {
-            "threads": threads,
-            "weights": weights.ctypes.data,
+            "weights": self.weights.ctypes.data,
             "keys": self.keys.data_ptr(),
             "layer_keys": slots * slot,
             "slot_keys": slot,
             "length": length,
             "private_bytes": private.bytes,
         }
-        entries |= {name: buffer.data_ptr() for name, buffer in self.buffers.items()}
-        self.table = _zeros(len(FIELDS), dtype=torch.long)
-        for name, value in entries.items():
-            self.table[FIELDS.index(name)] = value
-        self.address = self.table.data_ptr()
-        self._libc = ctypes.CDLL(None)
-        for thread in range(threads):
-            self._libc.sem_init(self._semaphore(thread), 0, 0)
-        signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-        self._start = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(start)
-        self._life = signature(worker)
-        self._threads = threads
-        for thread in range(1, threads):
-            # Bound to this object, which therefore outlives the thread.
-            threading.Thread(
-                target=self._live, args=(thread,), name=f"xtts-step-{thread}", daemon=True
-            ).start()
-
-    def _semaphore(self, thread: int) -> Any:
-        return ctypes.c_void_p(self.buffers["semaphores"].data_ptr() + _SEMAPHORE * thread)
-
-    def _live(self, thread: int) -> None:
-        self._life(self.address, thread)
-
-    def run(self, rows: int, logits: bool) -> None:
-        """One step of the rows that the buffers describe."""
-        self._start(self.address, rows, logits)
-
-    def stop(self) -> None:
-        """Let the workers end; does not wait for them."""
-        self.table[FIELDS.index("stop")] = 1
-        for thread in range(1, self._threads):
-            self._libc.sem_post(self._semaphore(thread))
+        entries |= {name: buffer.data_ptr() for name, buffer in self.of.items()}
+        return Team(
+            program.compiled(sizes, rows),
+            FIELDS,
+            entries,
+            threads=threads,
+            counted=program.counters(sizes),
+            name="xtts-step",
+            held=self,
+        )
 
 
 class NativeRunner:
@@ -174,14 +132,20 @@ class NativeRunner:
         self._codes = gpt.mel_embedding.weight.detach().float().numpy()
         self._positions = gpt.mel_pos_embedding.emb.weight.detach().float().numpy()
         self._head = (gpt.mel_head.weight.detach().float(), gpt.mel_head.bias.detach().float())
-        state = _State(sizes, weights, slots, self.length, max(slots, PIECE), threads)
-        self._run = state.run
-        self._keys = state.keys
-        self._x, self._hidden = state.buffers["x"].numpy(), state.buffers["hidden"].numpy()
-        self._logits = state.buffers["logits"].numpy()[:, : sizes.codes]
-        self._slots, self._held = state.buffers["slots"].numpy(), state.buffers["positions"].numpy()
-        # The workers hold the state, not the runner: when that is gone, they end.
-        weakref.finalize(self, state.stop)
+        buffers = _Buffers(sizes, weights, slots, self.length, max(slots, PIECE))
+        team = self._team = buffers.team(sizes, threads)
+        self._keys = buffers.keys
+        self._x, self._hidden = buffers.of["x"].numpy(), buffers.of["hidden"].numpy()
+        self._logits = buffers.of["logits"].numpy()[:, : sizes.codes]
+        self._slots, self._held = buffers.of["slots"].numpy(), buffers.of["positions"].numpy()
+        # The workers hold the team, not the runner: when that is gone, they end.
+        weakref.finalize(self, team.stop)
+
+    def _run(self, rows: int, logits: bool) -> None:
+        """One step of the rows that the buffers describe."""
+        self._team.set("rows", rows)
+        self._team.set("wanted", logits)
+        self._team.run()
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

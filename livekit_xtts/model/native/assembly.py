@@ -14,6 +14,7 @@ import numpy as np
 
 LANES = 16
 FLOATS, INTS, HALVES = "<16 x float>", "<16 x i32>", "<16 x half>"
+SHORTS, PAIRS = "<16 x bfloat>", "<32 x bfloat>"
 
 
 def constant(value: float) -> str:

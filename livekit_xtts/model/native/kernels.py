@@ -1,4 +1,4 @@
-"""The pieces of the step: norms, 8-bit products, attention, the head, a barrier between threads.
+"""The pieces of the step: norms, 8-bit products, attention, the head.
 
 A row's numbers come from instructions that do not depend on how many other rows there are, nor on
 the number of threads: whole-number sums are exact, and float sums are taken in one fixed order.
@@ -33,7 +33,6 @@ _QUADS_AT_ONCE = 2
 _LOOPED_FROM_ROWS = 4
 _EPSILON = 1e-5
 _LOWEST = -3e38
-_SPINS = 4000
 
 DECLARATIONS = f"""
 declare {FLOATS} @llvm.fma.v16f32({FLOATS}, {FLOATS}, {FLOATS})
@@ -48,12 +47,7 @@ declare i32 @llvm.vector.reduce.smax.v16i32({INTS})
 declare i32 @llvm.vector.reduce.add.v16i32({INTS})
 declare float @llvm.sqrt.f32(float)
 declare float @llvm.maxnum.f32(float, float)
-declare i64 @llvm.smin.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
-declare void @llvm.x86.sse2.pause()
-declare i32 @sem_wait(ptr)
-declare i32 @sem_post(ptr)
-declare i32 @sched_yield()
 """
 
 # exp(f) for |f| <= ln(2) / 2: the polynomial of the Cephes library, highest power first.
@@ -357,34 +351,4 @@ def head() -> str:
     a, b, d, e = (part.get() for part in sums)
     y = c.add(c.add(a, b), c.add(d, e))
     c.store(c.add(y, c.load("%bias")), "%out")
-    return c.text()
-
-
-def barrier() -> str:
-    """Waits until all threads are here: a count, and 64 bytes on a number of the round."""
-    c = Code("barrier", "ptr %b, i64 %n")
-    round_ = c.at("%b", 64, "i8")
-    before = c(f"load atomic i64, ptr {round_} acquire, align 8")
-    here = c("atomicrmw add ptr %b, i64 1 acq_rel")
-    c.branch(c(f"icmp eq i64 {here}, {c.plus('%n', -1)}"), "last", "wait")
-    c.label("last")
-    c.do("store atomic i64 0, ptr %b monotonic, align 8")
-    c.do(f"store atomic i64 {c.plus(before, 1)}, ptr {round_} release, align 8")
-    c.do("br label %done")
-    c.label("wait")
-    spins = c.variable("i64", "0")
-    c.do("br label %again")
-    c.label("again")
-    now = c(f"load atomic i64, ptr {round_} acquire, align 8")
-    c.branch(c(f"icmp ne i64 {now}, {before}"), "done", "spin")
-    c.label("spin")
-    count = c.plus(spins.get(), 1)
-    spins.set(count)
-    c.do("call void @llvm.x86.sse2.pause()")
-    # On a crowded machine the thread that is waited for may need this very processor.
-    c.branch(c(f"icmp slt i64 {count}, {_SPINS}"), "again", "yield")
-    c.label("yield")
-    c("call i32 @sched_yield()")
-    c.do("br label %again")
-    c.label("done")
     return c.text()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from livekit_xtts.model.native import team
 from livekit_xtts.model.native.assembly import LANES
 from livekit_xtts.model.native.kernels import BLOCK, BLOCK_BYTES
 from livekit_xtts.model.onnx_graph import quantise
@@ -210,10 +211,11 @@ def map_file(path: Path, sizes: Sizes) -> Bytes:
 
 
 FIELDS = (
-    *("threads", "rows", "wanted", "stop"),
+    *team.FIELDS,
+    *("rows", "wanted"),
     *("weights", "keys", "layer_keys", "slot_keys", "length"),
     *("x", "qkv", "attended", "projected", "inner", "outer", "hidden", "logits"),
-    *("slots", "positions", "counters", "barrier", "semaphores", "private", "private_bytes"),
+    *("slots", "positions", "private", "private_bytes"),
 )
 """The table's entries, 64 bits each: numbers, and addresses of the buffers."""
 

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from threading import Lock
 
-from livekit_xtts.model.native import kernels
+from livekit_xtts.model.native import compiler, kernels, team
 from livekit_xtts.model.native.assembly import LANES, Code
 from livekit_xtts.model.native.kernels import BLOCK, BLOCK_BYTES
 from livekit_xtts.model.native.layout import FIELDS, Private, Sizes
-from livekit_xtts.speech import ModelError
+from livekit_xtts.model.native.team import Table
 
 NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"})
 """Processor flags, as Linux names them, that the code is written for."""
 
 COUNTERS_A_LAYER = 5
 _TILES_AT_ONCE = 16
-_LINE = 8  # 64-bit numbers in a cache line
-
-# Vectors of 512 bits stay whole.
-_ATTRIBUTES = (
-    'attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }'
-)
-
-
-class _Table:
-    """Entries of the table that Python fills."""
-
-    def __init__(self, code: Code) -> None:
-        self._code = code
-
-    def _at(self, name: str) -> str:
-        return self._code.at("%table", FIELDS.index(name), "i64")
-
-    def number(self, name: str) -> str:
-        return self._code.load(self._at(name), "i64", 8)
-
-    def pointer(self, name: str) -> str:
-        return self._code.load(self._at(name), "ptr", 8)
 
 
 class _Step:
@@ -53,7 +30,7 @@ class _Step:
     def __init__(self, sizes: Sizes, rows: int) -> None:
         self.sizes = sizes
         self.c = c = Code("run", "ptr %table, i64 %t")
-        self.table = table = _Table(c)
+        self.table = table = Table(c, FIELDS)
         self.rows = table.number("rows")
         self.threads = table.number("threads")
         self.places, self.layer_bytes = sizes.places()
@@ -67,7 +44,6 @@ class _Step:
         self.residual, self.normed = place(private.residual), place(private.normed)
         self.values, self.scales = place(private.values), place(private.scales)
         self.corrections, self.scores = place(private.corrections), place(private.scores)
-        self.counters = table.pointer("counters")
         self.turn = c.variable("i64", "0")
 
     def write(self) -> str:
@@ -91,7 +67,7 @@ class _Step:
                 c.store(c.load(c.at(self.residual, i)), c.at(hidden, i))
         with c.when(c(f"icmp ne i64 {table.number('wanted')}, 0")):
             self._head(c.at(tail, 4 * width))
-        self._barrier()
+        team.meet(c, table)
         return c.text()
 
     def _layer(self, layer: str, weights: str) -> None:
@@ -217,66 +193,15 @@ class _Step:
     @contextmanager
     def _shared(self, count: str, each: int) -> Iterator[str]:
         """Work dealt out in portions of `each`; ends when all threads have done theirs."""
-        c, number = self.c, self.c.number()
-        turn = self.turn.get()
-        counter = c.at(self.counters, c.times(turn, _LINE), "i64")
+        c, turn = self.c, self.turn.get()
         self.turn.set(c.plus(turn, 1))
-        c.do(f"br label %deal{number}")
-        c.label(f"deal{number}")
-        first = c.times(c(f"atomicrmw add ptr {counter}, i64 1 monotonic"), each)
-        c.branch(c(f"icmp slt i64 {first}, {count}"), f"take{number}", f"gone{number}")
-        c.label(f"take{number}")
-        last = c(f"call i64 @llvm.smin.i64(i64 {c.plus(first, each)}, i64 {count})")
-        with c.loop(first, last) as index:
+        with team.dealt(c, self.table, turn, count, each) as index:
             yield index
-        c.do(f"br label %deal{number}")
-        c.label(f"gone{number}")
-        self._barrier()
-
-    def _barrier(self) -> None:
-        c = self.c
-        with c.when(c(f"icmp sgt i64 {self.threads}, 1")):
-            c.call("barrier", f"ptr {self.table.pointer('barrier')}", f"i64 {self.threads}")
 
 
 def counters(sizes: Sizes) -> int:
-    """64-bit numbers that the counters of one step take."""
-    return _LINE * (COUNTERS_A_LAYER * sizes.layers + 1)
-
-
-def _start(sizes: Sizes) -> str:
-    """Rows and whether logits are wanted: wakes the workers and does thread 0's part."""
-    c = Code("start", "ptr %table, i64 %rows, i64 %wanted", exported=True)
-    table = _Table(c)
-    for name in ("rows", "wanted"):
-        c.store(f"%{name}", c.at("%table", FIELDS.index(name), "i64"), "i64", 8)
-    marks = table.pointer("counters")
-    with c.loop("0", str(counters(sizes)), _LINE) as i:
-        c.store("0", c.at(marks, i, "i64"), "i64", 8)
-    semaphores = table.pointer("semaphores")
-    with c.loop("1", table.number("threads")) as thread:
-        c(f"call i32 @sem_post(ptr {c.at(semaphores, c.times(thread, 64), 'i8')})")
-    c.call("run", "ptr %table", "i64 0")
-    return c.text()
-
-
-def _worker() -> str:
-    """Thread `%t`'s life: a part of each step, until told to stop."""
-    c = Code("worker", "ptr %table, i64 %t", exported=True)
-    table = _Table(c)
-    semaphore = c.at(table.pointer("semaphores"), c.times("%t", 64), "i8")
-    c.do("br label %wait")
-    c.label("wait")
-    # A signal may end the wait early.
-    got = c(f"call i32 @sem_wait(ptr {semaphore})")
-    c.branch(c(f"icmp eq i32 {got}, 0"), "woken", "wait")
-    c.label("woken")
-    c.branch(c(f"icmp ne i64 {table.number('stop')}, 0"), "end", "work")
-    c.label("work")
-    c.call("run", "ptr %table", "i64 %t")
-    c.do("br label %wait")
-    c.label("end")
-    return c.text()
+    """Times that work is dealt out in one step."""
+    return COUNTERS_A_LAYER * sizes.layers + 1
 
 
 def source(sizes: Sizes, rows: int) -> str:
@@ -285,12 +210,11 @@ def source(sizes: Sizes, rows: int) -> str:
     for activated in (False, True):
         parts += [kernels.tile(count, activated) for count in kernels.ROWS]
         parts.append(kernels.tile_rows(activated))
-    parts += [kernels.attend(sizes.head_dim), kernels.head(), kernels.barrier()]
-    parts += [_Step(sizes, rows).write(), _start(sizes), _worker(), _ATTRIBUTES]
-    return "\n\n".join(parts)
+    parts += [kernels.attend(sizes.head_dim), kernels.head(), _Step(sizes, rows).write()]
+    return "\n\n".join([*parts, team.DECLARATIONS, team.frame(FIELDS), compiler.ATTRIBUTES])
 
 
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def compiled(sizes: Sizes, rows: int) -> tuple[int, int]:
@@ -305,34 +229,5 @@ def compiled(sizes: Sizes, rows: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _compiled(sizes: Sizes, rows: int) -> tuple[int, int]:
-    try:
-        import llvmlite.binding as llvm
-    except ImportError as error:
-        raise ModelError(f"the compiled step needs llvmlite: {error}") from error
-    try:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(),
-            features=llvm.get_host_cpu_features().flatten(),
-            opt=3,
-        )
-        module = llvm.parse_assembly(source(sizes, rows))
-        module.verify()
-        _optimise(llvm, machine, module)
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-        found = engine.get_function_address("start"), engine.get_function_address("worker")
-    except (RuntimeError, AttributeError) as error:
-        raise ModelError(f"llvmlite cannot compile the step: {error}") from error
-    # Threads may still run the code when the interpreter takes its modules apart.
-    engine.detach()
-    return found
-
-
-def _optimise(llvm: Any, machine: Any, module: Any) -> None:
-    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
-    # The loops are as they should be.
-    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
+    found = compiler.compiled(source(sizes, rows), ("start", "worker"))
+    return found["start"], found["worker"]
