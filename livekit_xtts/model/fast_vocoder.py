@@ -9,12 +9,16 @@ reduced precision would make.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livekit_xtts.model.vocoder import HifiGan, ResBlock
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.carried import Carry
 
 SLOPE = 0.1
 FINAL_SLOPE = 0.01
@@ -156,6 +160,14 @@ class FastVocoder:
                 total = total + _block(x, block)
             x = total / len(stage.blocks)
         return torch.tanh(self.post(F.leaky_relu(x.float(), FINAL_SLOPE)))[:, 0, 0]
+
+    def carry_on(
+        self, carry: Carry, frames: Tensor, speaker: Tensor, last: bool
+    ) -> tuple[Tensor, Carry]:
+        """See `carried.Layers.carry_on`."""
+        from livekit_xtts.model.fast_carried import carry_on
+
+        return carry_on(self, carry, frames, speaker, last)
 
 
 def shift(layer: nn.Module, speaker_embedding: Tensor, dtype: torch.dtype) -> Tensor:

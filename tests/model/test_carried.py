@@ -110,7 +110,7 @@ def test_without_what_a_layer_kept_the_samples_differ(vocoder: HifiGan) -> None:
         plan = CarriedPlan(stream_plan(CONFIG))
         parts = pieces(layers, latents, speaker, plan, [10])
         audio = [next(parts)]
-        kept = plan.window(0, 0, 10, False).carry.kept
+        kept = plan.window(0, 0, 10, False).carry.kept.kept
         kept[index] = torch.zeros_like(kept[index])
         audio.extend(parts)
         assert difference(torch.cat(audio), whole) > 10 * SINGLE
@@ -180,5 +180,5 @@ def test_what_is_kept_stays_in_the_same_memory(vocoder: HifiGan) -> None:
     plan = CarriedPlan(stream_plan(CONFIG))
     used = []
     for _ in pieces(layers, latents, speaker, plan, [10]):
-        used.append([place.data_ptr() for place in plan.window(0, 0, 10, False).carry.places])
+        used.append([place.data_ptr() for place in plan.window(0, 0, 10, False).carry.kept.places])
     assert used[1] == used[3] == used[5] and used[2] == used[4]
