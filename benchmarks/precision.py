@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from livekit_xtts.engine.machine import pick_device
     from livekit_xtts.model import gates, precision, processor
-    from livekit_xtts.model.fast_vocoder import FastVocoder
 
     device = pick_device(args.device)
     if args.threads:
@@ -60,9 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     speaker = torch.randn(1, model.config.d_vector_dim, device=device)
     features = torch.randn(1, model.config.decoder_input_dim, FRAMES, device=device)
     for name in wanted.vocoder:
-        vocoder: Any = model.vocoder
-        if name != "fp32":
-            vocoder = FastVocoder(model.vocoder, precision.DTYPES[name])
+        vocoder = precision.make_vocoder(model, name, device=device)
         verdict_ = gates.judge_vocoder(model.vocoder, vocoder, spoken)
         with torch.inference_mode():
             window_ms = timed(lambda v=vocoder: v(features, speaker))

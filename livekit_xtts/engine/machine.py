@@ -31,12 +31,14 @@ from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper
 from livekit_xtts.engine.threads import elsewhere, use_threads
-from livekit_xtts.model.carried import CarriedPlan, decode_carried
+from livekit_xtts.model.carried import CarriedPlan, Layers, decode_carried
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.lean import give_back
+from livekit_xtts.model.makers import Vocoder
 from livekit_xtts.model.native_step import NativeRunner
+from livekit_xtts.model.native_vocoder import NativeVocoder
 from livekit_xtts.model.onnx_step import OnnxRunner
-from livekit_xtts.model.precision import Parts, Vocoder, prepare
+from livekit_xtts.model.precision import Parts, prepare
 from livekit_xtts.model.runner import GptRunner
 from livekit_xtts.model.streaming import StreamPlan, decode_windows, stream_plan
 from livekit_xtts.model.vocoder import HifiGan
@@ -73,14 +75,11 @@ class ModelVocoder:
     ) -> None:
         self._vocoder = vocoder
         self._own = own
-        self._layers: FastVocoder | None = None
-        if carries:
-            fast = isinstance(vocoder, FastVocoder)
-            self._layers = (
-                cast(FastVocoder, vocoder)
-                if fast
-                else FastVocoder(cast(HifiGan, vocoder), torch.float32, laid_out=False)
-            )
+        self._layers: Layers | None = None
+        if isinstance(vocoder, NativeVocoder | FastVocoder):
+            self._layers = vocoder if carries else None
+        elif carries:
+            self._layers = FastVocoder(cast(HifiGan, vocoder), torch.float32, laid_out=False)
         self.carries = carries
         self.context_codes = 0 if carries else CONTEXT_CODES
 
@@ -187,7 +186,7 @@ class Machine:
                 capture=cuda_capture(),
             )
         vocoder = self._vocoder = ModelVocoder(
-            parts.vocoder, self._vocoding_thread(), carries=self.device.type == "cpu"
+            parts.vocoder, self._vocoding_thread(parts), carries=self.device.type == "cpu"
         )
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
@@ -272,7 +271,7 @@ class Machine:
             release=stepper.release,
         )
 
-    def _vocoding_thread(self) -> OwnThread | None:
+    def _vocoding_thread(self, parts: Parts) -> OwnThread | None:
         """A thread for the vocoder where the step has threads that torch's would be in the way of.
 
         Torch's work on the calling thread uses one thread from then on.
@@ -281,6 +280,8 @@ class Machine:
         if self.threads == 1 or not isinstance(self.runner, NativeRunner | OnnxRunner):
             return None
         use_threads(1)
+        if isinstance(parts.vocoder, NativeVocoder):
+            return None  # It has threads of its own.
         return OwnThread(self.threads, "xtts-vocoder")
 
     def warm_up(self) -> None:

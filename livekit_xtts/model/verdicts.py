@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from livekit_xtts.model import native_step, onnx_graph, processor
+from livekit_xtts.model import native_step, native_vocoder, onnx_graph, processor
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,8 @@ def _key(folder: Path) -> dict[str, Any]:
         "flags": " ".join(sorted(processor.flags() & processor.RELEVANT)),
         "step": "onnxruntime" if native_step.missing() else f"compiled {native_step.FORMAT}",
     }
+    if not native_vocoder.missing():
+        key["vocoder"] = f"compiled {native_vocoder.FORMAT}"
     for package in ("torch", "onnxruntime", "llvmlite"):
         try:
             key[package] = version(package)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from livekit_xtts.model import native_step, onnx_graph, onnx_step, precision, processor
+from livekit_xtts.model import makers, native_step, onnx_graph, onnx_step, precision, processor
 from livekit_xtts.model.checkpoint import create_random, save_model
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.native import layout, program
@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_nothing(model, tmp_path):
 
 
 def test_precision_takes_it_and_keeps_its_weights(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "WORTHWHILE", {"gpt": 0, "vocoder": 10**9})
+    monkeypatch.setattr(makers, "WORTHWHILE", {"gpt": 0, "vocoder": 10**9})
     monkeypatch.setattr("livekit_xtts.model.gates.MIN_AGREEMENT", 0.9)
     monkeypatch.setattr("livekit_xtts.model.gates.CODES", 48)
     save_model(model, tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from livekit_xtts.engine.source import random_voice
-from livekit_xtts.model import gates, onnx_step, precision, processor, verdicts
+from livekit_xtts.model import gates, makers, onnx_step, precision, processor, verdicts
 from livekit_xtts.model.checkpoint import create_random, save_model
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.runner import TorchRunner
@@ -23,7 +23,7 @@ ABLE = frozenset({"avx2", "avx512_vnni", "avx512_bf16"})
 def able_processor(monkeypatch):
     """Every processor can do everything, and every model is worth it, unless a test says no."""
     monkeypatch.setattr(processor, "flags", lambda: ABLE)
-    monkeypatch.setattr(precision, "WORTHWHILE", {"gpt": 0, "vocoder": 0})
+    monkeypatch.setattr(makers, "WORTHWHILE", {"gpt": 0, "vocoder": 0})
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_auto_takes_the_fastest_that_passes(model, lenient):
 
 
 def test_a_small_model_is_left_as_it_is(model, monkeypatch):
-    monkeypatch.setattr(precision, "WORTHWHILE", {"gpt": 10**9, "vocoder": 10**9})
+    monkeypatch.setattr(makers, "WORTHWHILE", {"gpt": 10**9, "vocoder": 10**9})
     assert precision.prepare(model, slots=2, length=64).precision == "fp32"
 
 
@@ -143,8 +143,8 @@ def test_what_is_kept_is_used_again(model, folder, lenient, monkeypatch):
     kept = json.loads((folder / verdicts.FILE).read_text())
     assert kept["gates"] == first.report
     assert kept["fingerprint"] == model.fingerprint
-    monkeypatch.setattr(precision, "judge_gpt", None)
-    monkeypatch.setattr(precision, "judge_vocoder", None)
+    monkeypatch.setattr(makers, "judge_gpt", None)
+    monkeypatch.setattr(makers, "judge_vocoder", None)
     loaded = precision.load_for(folder)
     assert next(loaded.gpt.gpt.h.parameters()).is_meta
     assert loaded.fingerprint == model.fingerprint

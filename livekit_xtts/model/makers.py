@@ -1,0 +1,234 @@
+"""What runs each part of a model in a precision: makes it, judges it, keeps what was found out."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from livekit_xtts.model import native_step, native_vocoder, onnx_graph, onnx_step, processor
+from livekit_xtts.model.fast_vocoder import FastVocoder
+from livekit_xtts.model.gates import SPEECHES, judge_gpt, judge_vocoder
+from livekit_xtts.model.native import layout
+from livekit_xtts.model.runner import TorchRunner
+from livekit_xtts.model.verdicts import GRAPH_FILE, PACKED_FILE, Verdicts
+from livekit_xtts.speech import ModelError
+
+if TYPE_CHECKING:
+    from livekit_xtts.model.config import XttsConfig
+    from livekit_xtts.model.gpt import GptRunner
+    from livekit_xtts.model.xtts import XttsModel
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+WORTHWHILE = {"gpt": 16_000_000, "vocoder": 2_000_000}
+"""Parameters from which "auto" reduces a part; less are read in a millisecond as they are."""
+
+_NEEDS: dict[tuple[str, str], Callable[[], bool]] = {
+    ("cpu", "int8"): processor.has_int8,
+    ("cpu", "bf16"): processor.has_bf16,
+}
+
+
+class Vocoder(Protocol):
+    """What `decode_windows` needs of a vocoder."""
+
+    config: XttsConfig
+
+    def __call__(self, features: Tensor, speaker_embedding: Tensor) -> Tensor:
+        """Frames (batch, width, frames) and speakers (batch, d_vector_dim) to samples."""
+        ...
+
+
+class Makers:
+    """Makes candidates, and tells why one cannot be had."""
+
+    def __init__(
+        self,
+        model: XttsModel,
+        slots: int,
+        length: int | None,
+        device: torch.device,
+        threads: int,
+        verdicts: Verdicts,
+    ) -> None:
+        self.reason = ""
+        self._model = model
+        self._slots = slots
+        self._length = length
+        self._device = device
+        self._threads = threads
+        self._verdicts = verdicts
+
+    def worthwhile(self, part: str, judged: bool) -> bool:
+        """Whether reducing a part can gain anything; what was asked for by name always does."""
+        module = self._model.gpt.gpt if part == "gpt" else self._model.vocoder
+        return not judged or sum(p.numel() for p in module.parameters()) >= WORTHWHILE[part]
+
+    def gpt(self, precision: str) -> GptRunner:
+        """A runner; `ModelError` where there is none."""
+        return self._int8() if precision == "int8" else self._torch(DTYPES[precision])
+
+    def try_gpt(
+        self, precision: str, judged: bool, latents: Tensor | None
+    ) -> tuple[GptRunner | None, Tensor | None]:
+        """A runner and some latents that it made; None where it is refused."""
+        if judged and not self._possible(precision):
+            return None, None
+        try:
+            runner = self.gpt(precision)
+        except ModelError as error:
+            self._refuse(f"{precision} of the GPT", str(error))
+            return None, None
+        if not judged or precision == "fp32":
+            return runner, None
+        name, spoken = f"gpt {precision}", None
+        if name not in self._verdicts.gates:
+            judging = runner if runner.slots >= SPEECHES else self._judging(runner)
+            verdict, spoken = judge_gpt(self._model.gpt, judging, latents)
+            self._verdicts.gates[name] = verdict.to_dict()
+        found = self._verdicts.gates[name]
+        if not found["passed"]:
+            self._refuse(f"{precision} of the GPT", f"it did not pass its gate {found}")
+            return None, None
+        return runner, spoken
+
+    def try_vocoder(
+        self, precision: str, judged: bool, latents: Tensor | None, speaker: Tensor | None
+    ) -> Vocoder | None:
+        """A vocoder, or None where it is refused."""
+        if precision == "fp32":
+            return self._model.vocoder
+        if judged and not self._possible(precision):
+            return None
+        vocoder = self.vocoder(precision)
+        name = f"vocoder {precision}"
+        if judged and name not in self._verdicts.gates:
+            verdict = judge_vocoder(self._model.vocoder, vocoder, latents, speaker)
+            self._verdicts.gates[name] = verdict.to_dict()
+        found = self._verdicts.gates.get(name, {})
+        if judged and not found["passed"]:
+            self._refuse(f"{precision} of the vocoder", f"it did not pass its gate {found}")
+            return None
+        return vocoder
+
+    def vocoder(self, precision: str) -> Vocoder:
+        """A vocoder in reduced precision."""
+        if self._device.type == "cpu" and precision == "bf16":
+            why = native_vocoder.missing()
+            if not why:
+                try:
+                    return native_vocoder.NativeVocoder(self._model.vocoder, self._threads)
+                except ModelError as error:
+                    why = str(error)
+            logger.info("the vocoder is not compiled: %s", why)
+        return FastVocoder(self._model.vocoder, DTYPES[precision])
+
+    def _refuse(self, what: str, why: str) -> None:
+        self.reason = why
+        logger.info("%s is not used: %s", what, why)
+
+    def _possible(self, precision: str) -> bool:
+        needed = _NEEDS.get((self._device.type, precision))
+        if needed is None or needed():
+            return True
+        self._refuse(precision, "the processor has no instructions for it")
+        return False
+
+    def _torch(self, dtype: torch.dtype) -> TorchRunner:
+        if _released(self._model):
+            raise ModelError("the model was loaded without its blocks, for 8-bit weights")
+        return TorchRunner(self._model.gpt, self._slots, self._length, self._device, dtype)
+
+    def _judging(self, runner: GptRunner) -> GptRunner:
+        """A runner like `runner` with enough slots to judge it by."""
+        makers = Makers(
+            self._model, SPEECHES, self._length, self._device, self._threads, self._verdicts
+        )
+        if isinstance(runner, native_step.NativeRunner):
+            return native_step.NativeRunner(
+                self._model.gpt, runner.weights, SPEECHES, self._length, self._threads
+            )
+        if isinstance(runner, onnx_step.OnnxRunner):
+            return onnx_step.OnnxRunner(self._model.gpt, runner.session, SPEECHES, self._length)
+        assert isinstance(runner, TorchRunner)
+        return makers._torch(runner.dtype)
+
+    def _int8(self) -> GptRunner:
+        if self._device.type != "cpu":
+            raise ModelError("8-bit weights run on the CPU alone")
+        why = native_step.missing()
+        if not why:
+            try:
+                return self._native()
+            except ModelError as error:
+                why = str(error)
+        logger.info("the step is not compiled: %s", why)
+        return self._onnx()
+
+    def _native(self) -> native_step.NativeRunner:
+        sizes = layout.Sizes.of(self._model.config)
+        kept = self._verdicts.place(PACKED_FILE)
+        if kept is not None and not kept.is_file():
+            try:
+                layout.write_file(self._reader(), sizes, kept)
+            except OSError as error:
+                logger.warning("the quantised weights cannot be kept in %s: %s", kept, error)
+                kept = None
+        weights = (
+            layout.in_memory(self._reader(), sizes)
+            if kept is None
+            else layout.map_file(kept, sizes)
+        )
+        return native_step.NativeRunner(
+            self._model.gpt, weights, self._slots, self._length, self._threads
+        )
+
+    def _reader(self) -> Callable[[str], Any]:
+        """Gives the GPT's parameters in float32, as numpy arrays."""
+        if _released(self._model):
+            raise ModelError("the quantised weights are gone: load the model again")
+        state = self._model.gpt.state_dict()
+        return lambda name: state[name].detach().float().numpy()
+
+    def _onnx(self) -> onnx_step.OnnxRunner:
+        kept = self._verdicts.place(GRAPH_FILE)
+        if kept is not None and kept.is_file():
+            session = onnx_step.open_session(kept, self._threads)
+            return onnx_step.OnnxRunner(self._model.gpt, session, self._slots, self._length)
+        read = self._reader()
+        onnx_step.require_libraries()
+        place = None if kept is None else kept.parent
+        with tempfile.TemporaryDirectory(
+            prefix=".precision-", dir=place, ignore_cleanup_errors=True
+        ) as temporary:
+            path = Path(temporary) / GRAPH_FILE
+            onnx_graph.write_graph(read, self._model.config, path)
+            if kept is not None:
+                # The graph last: where it is, its data is whole.
+                for name in (f"{GRAPH_FILE}.data", GRAPH_FILE):
+                    path.with_name(name).replace(kept.with_name(name))
+                path = kept
+            session = onnx_step.open_session(path, self._threads)
+        return onnx_step.OnnxRunner(self._model.gpt, session, self._slots, self._length)
+
+
+def release_copies(model: XttsModel, gpt: bool, vocoder: bool) -> None:
+    """Give up what speaking does not need, and what the runner and vocoder have copies of."""
+    model.gpt.text_head.to("meta")
+    if gpt:
+        model.gpt.gpt.h.to("meta")
+    if vocoder:
+        for part in (model.vocoder.conv_pre, model.vocoder.ups, model.vocoder.resblocks):
+            part.to("meta")
+
+
+def _released(model: XttsModel) -> bool:
+    return next(model.gpt.gpt.h.parameters()).is_meta
