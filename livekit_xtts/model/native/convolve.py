@@ -55,6 +55,7 @@ declare {FLOATS} @llvm.x86.avx512bf16.dpbf16ps.512({FLOATS}, {PAIRS}, {PAIRS})
 declare {FLOATS} @llvm.fma.v16f32({FLOATS}, {FLOATS}, {FLOATS})
 declare {FLOATS} @llvm.maxnum.v16f32({FLOATS}, {FLOATS})
 declare float @llvm.vector.reduce.fadd.v16f32(float, {FLOATS})
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 """
@@ -140,7 +141,23 @@ def before(name: str) -> str:
         if name == "more":
             value = c.add(value, c.load(_place(c, "%sums", i), align=64))
         c.store(value, _place(c, "%sums", i), align=64)
+    # What is needed after the products, and for the next tile, comes while they are made.
+    _fetch(c, op, "floats", "float_stride", 4, written=True)
+    _fetch(c, op, "halves", "half_stride", 2, written=True)
+    if name != "plain":
+        _fetch(c, op, "residual", "residual_stride", 4, written=False)
     return c.text()
+
+
+def _fetch(c: Code, op: Table, name: str, stride: str, size: int, *, written: bool) -> None:
+    """Ask for a tile's lines of a signal, if there is one; those that are read are the next's."""
+    with c.when(c(f"icmp ne ptr {op.pointer(name)}, null")):
+        places = _rows(c, op, name, stride, size)
+        ahead = 0 if written else POSITIONS
+        distance = c.times(op.number(stride), ahead)
+        for place in places[:: 64 // (LANES * size) if size < 4 else 1]:
+            line = c.at(place, distance, "i8")
+            c.do(f"call void @llvm.prefetch.p0(ptr {line}, i32 {int(written)}, i32 3, i32 1)")
 
 
 def after(name: str, blocks: int, slopes: tuple[float, float]) -> str:
