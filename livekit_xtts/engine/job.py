@@ -204,6 +204,13 @@ class Job:
             self._send(part, count, False)
         self._send(audio, codes, final)
 
+    def release(self) -> None:
+        """Hand over what is held back; where one chunk at the end was asked for, nothing."""
+        if self.request.streaming:
+            held, self._held = self._held, []
+            for part, count in held:
+                self._send(part, count, False)
+
     def _send(self, audio: Float32, codes: int, final: bool) -> None:
         if self._cancelled or not (audio.size or final):
             return

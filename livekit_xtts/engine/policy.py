@@ -140,6 +140,15 @@ class Policy:
             or row.first_audio_at + row.sent / SAMPLE_RATE < soon
         ]
 
+    def held_enough(self, job: Job, now: float) -> bool:
+        """Whether a first chunk must not be held back any longer.
+
+        Args:
+            job: Has no audio sent yet.
+            now: The clock.
+        """
+        return now - job.submitted_at >= HOLD_SECONDS
+
     def hold(self, job: Job, lead: float, streams: int, now: float) -> bool:
         """Whether a first chunk should wait for the next one, because in this company the listener
         would run dry.
@@ -152,7 +161,7 @@ class Policy:
         """
         progress = job.progress
         assert job.prepared is not None
-        if streams < 2 or progress.finished or now - job.submitted_at >= HOLD_SECONDS:
+        if streams < 2 or progress.finished or self.held_enough(job, now):
             return False
         done, made = progress.latents, progress.decoded
         for cut in progress.cuts[progress.cut : progress.cut + LOOK_AHEAD]:

@@ -95,6 +95,7 @@ class Scheduler:
         self._free = list(range(slots - 1, -1, -1))
         self._flights: deque[tuple[tuple[Job, ...], HostCopy]] = deque()
         self._cancelled: deque[Job] = deque()
+        self._holding: list[Job] = []  # With audio that is held back, the oldest first.
         self._pieces = 0  # Of prompts, since the last step.
         self._policy = Policy(schedule, slots)
         self._agenda = Agenda(self._policy, self._lane.due)
@@ -131,6 +132,7 @@ class Scheduler:
         self._reap()
         self._admit()
         self._deliver(wait=False)
+        self._release()
         work, job = self._choose()
         if job is None:
             if self._flights:
@@ -384,10 +386,21 @@ class Scheduler:
                     align(job)
             held = not over and self._holds(job, out.size)
             job.send(out, codes, over, held)
+            if held and job not in self._holding:
+                self._holding.append(job)
             if over:
                 job.conclude()
                 self._forget(job)
             else:
+                self._note(job)
+
+    def _release(self) -> None:
+        """Hand over the first chunks that have been held back for as long as may be."""
+        now = self._clock()
+        while self._holding and self._policy.held_enough(self._holding[0], now):
+            job = self._holding.pop(0)
+            if job.starting and not job.done:
+                job.release()
                 self._note(job)
 
     def _holds(self, job: Job, samples: int) -> bool:
