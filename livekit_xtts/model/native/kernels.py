@@ -22,15 +22,6 @@ BLOCK = 64
 BLOCK_BYTES = BLOCK * LANES + 4 * LANES
 """A tile of 16 outputs over one block: 8-bit weights in fours along the inputs, then scales."""
 
-ROWS = (8, 4, 2, 1)
-"""Rows that one kernel takes; other counts are put together from these."""
-
-# One row is fastest as the processor itself reads ahead; more need to be asked for in time.
-_AHEAD = 4 * BLOCK_BYTES
-_AHEAD_FROM_ROWS = 2
-# More at once, and LLVM puts one row's whole chain of sums after another's.
-_QUADS_AT_ONCE = 2
-_LOOPED_FROM_ROWS = 4
 _POSITIONS_AHEAD = 32
 _EPSILON = 1e-5
 _LOWEST = -3e38
@@ -155,120 +146,6 @@ def quantise() -> str:
             c.store(small, c.at("%q", place, "i8"), "<16 x i8>", 1)
         whole = c(f"call i32 @llvm.vector.reduce.add.v16i32({INTS} {total})")
         c.store(c(f"mul i32 {whole}, -128"), c.at("%c", block, "i32"), "i32")
-    return c.text()
-
-
-def tile(rows: int, activated: bool) -> str:
-    """16 outputs of some rows: the tile's weights, its blocks, rows of values with their stride,
-    of scales and corrections with theirs, outputs with theirs, bias.
-    """
-    c = Code(
-        f"tile_{rows}_{int(activated)}",
-        "ptr %w, i64 %blocks, ptr %q, i64 %qs, ptr %s, ptr %c, i64 %ss, ptr %out, i64 %os,"
-        " ptr %bias",
-    )
-    results = [c.variable(FLOATS, "zeroinitializer") for _ in range(rows)]
-    with c.loop("0", "%blocks") as block:
-        weights = c.at("%w", c.times(block, BLOCK_BYTES), "i8")
-        if rows >= _AHEAD_FROM_ROWS:
-            for line in range(BLOCK_BYTES // 64):
-                place = c.at(weights, _AHEAD + 64 * line, "i8")
-                c.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
-        values, starts = [], []
-        for row in range(rows):
-            place = c.plus(c.times("%qs", row), c.times(block, BLOCK))
-            values.append(c.at("%q", place, "i8"))
-            correction = c.at("%c", c.plus(c.times("%ss", row), block), "i32")
-            starts.append(c.splat(c.load(correction, "i32"), "i32"))
-        sums = _products(c, weights, values, starts)
-        scales = c.load(c.at(weights, BLOCK * LANES, "i8"), FLOATS, 64)
-        for row, (result, total) in enumerate(zip(results, sums, strict=True)):
-            scale = c.load(c.at("%s", c.plus(c.times("%ss", row), block)), "float")
-            exact = c(f"sitofp {INTS} {total} to {FLOATS}")
-            result.set(c.fma(exact, c.mul(c.splat(scale), scales), result.get()))
-    bias = c.load("%bias")
-    for row, result in enumerate(results):
-        y = c.add(result.get(), bias)
-        c.store(gelu(c, y) if activated else y, c.at("%out", c.times("%os", row)))
-    return c.text()
-
-
-def _products(c: Code, weights: str, values: list[str], starts: list[str]) -> list[str]:
-    """Whole-number products of a block of each row, added to the starts."""
-    quads = BLOCK // 4
-
-    def dot(total: str, w: str, at: str) -> str:
-        a = c.splat(c.load(at, "i32"), "i32")
-        return c(
-            f"call {INTS} @llvm.x86.avx512.vpdpbusd.512({INTS} {total}, {INTS} {w}, {INTS} {a})"
-        )
-
-    if len(values) < _LOOPED_FROM_ROWS:
-        # Several sums a row, or each product would wait for the one before it.
-        parts = max(1, 4 // len(values))
-        sums = [[start] + ["zeroinitializer"] * (parts - 1) for start in starts]
-        for index in range(quads):
-            w = c.load(c.at(weights, 64 * index, "i8"), INTS, 64)
-            for row, value in enumerate(values):
-                part = index % parts
-                sums[row][part] = dot(sums[row][part], w, c.at(value, 4 * index, "i8"))
-        totals = []
-        for mine in sums:
-            total = mine[0]
-            for other in mine[1:]:
-                total = c.combine("add", total, other, INTS)
-            totals.append(total)
-        return totals
-    kept = [c.variable(INTS, start) for start in starts]
-    with c.loop("0", str(quads), _QUADS_AT_ONCE) as quad:
-        here = c.at(weights, c.times(quad, 64), "i8")
-        now = [variable.get() for variable in kept]
-        places = [c.at(value, c.times(quad, 4), "i8") for value in values]
-        for k in range(_QUADS_AT_ONCE):
-            w = c.load(c.at(here, 64 * k, "i8"), INTS, 64)
-            now = [
-                dot(total, w, c.at(place, 4 * k, "i8"))
-                for total, place in zip(now, places, strict=True)
-            ]
-        for variable, total in zip(kept, now, strict=True):
-            variable.set(total)
-    return [variable.get() for variable in kept]
-
-
-def tile_rows(activated: bool) -> str:
-    """`tile` for any number of rows."""
-    kind = int(activated)
-    c = Code(
-        f"tile_rows_{kind}",
-        "ptr %w, i64 %blocks, ptr %q, i64 %qs, ptr %s, ptr %c, i64 %ss, ptr %out, i64 %os,"
-        " ptr %bias, i64 %rows",
-    )
-    done = c.variable("i64", "0")
-    for size in ROWS:
-        number = c.number()
-        c.do(f"br label %again{number}")
-        c.label(f"again{number}")
-        row = done.get()
-        after = c.plus(row, size)
-        c.branch(c(f"icmp sle i64 {after}, %rows"), f"some{number}", f"next{number}")
-        c.label(f"some{number}")
-        at = c.times("%ss", row)
-        c.call(
-            f"tile_{size}_{kind}",
-            "ptr %w",
-            "i64 %blocks",
-            f"ptr {c.at('%q', c.times('%qs', row), 'i8')}",
-            "i64 %qs",
-            f"ptr {c.at('%s', at)}",
-            f"ptr {c.at('%c', at, 'i32')}",
-            "i64 %ss",
-            f"ptr {c.at('%out', c.times('%os', row))}",
-            "i64 %os",
-            "ptr %bias",
-        )
-        done.set(after)
-        c.do(f"br label %again{number}")
-        c.label(f"next{number}")
     return c.text()
 
 

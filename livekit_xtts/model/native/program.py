@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
 
-from livekit_xtts.model.native import compiler, kernels, team
+from livekit_xtts.model.native import compiler, kernels, products, team
 from livekit_xtts.model.native.assembly import LANES, Code
 from livekit_xtts.model.native.kernels import BLOCK, BLOCK_BYTES
 from livekit_xtts.model.native.layout import FIELDS, Private, Sizes
+from livekit_xtts.model.native.products import TILES
 from livekit_xtts.model.native.team import Table
 
 NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"})
@@ -131,8 +132,9 @@ class _Step:
         c = self.c
         _, inputs, outputs = self.sizes.linears()[name]
         blocks = inputs // BLOCK
-        each = max(1, _TILES_AT_ONCE * self.sizes.width // inputs)
-        with self._shared(str(outputs // LANES), each) as tile:
+        each = max(1, _TILES_AT_ONCE * self.sizes.width // inputs // TILES)
+        with self._shared(str(outputs // LANES // TILES), each) as index:
+            tile = c.times(index, TILES)
             place = c.plus(c.times(tile, blocks * BLOCK_BYTES), self.places[name])
             column = c.times(tile, LANES)
             bias = c.at(c.at(weights, self.places[f"{name}.bias"], "i8"), column)
@@ -208,8 +210,7 @@ def source(sizes: Sizes, rows: int) -> str:
     """The module as LLVM's text, for up to so many rows."""
     parts = [kernels.DECLARATIONS, kernels.norm(), kernels.quantise()]
     for activated in (False, True):
-        parts += [kernels.tile(count, activated) for count in kernels.ROWS]
-        parts.append(kernels.tile_rows(activated))
+        parts += [*products.tiles(activated), products.tile_rows(activated)]
     parts += [kernels.attend(sizes.head_dim), kernels.head(), _Step(sizes, rows).write()]
     return "\n\n".join([*parts, team.DECLARATIONS, team.frame(FIELDS), compiler.ATTRIBUTES])
 
