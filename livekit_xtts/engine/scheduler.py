@@ -23,6 +23,7 @@ from livekit_xtts.engine.agenda import Agenda, Work
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.ends import Ending, Ends
 from livekit_xtts.engine.handover import together
+from livekit_xtts.engine.holding import Holding
 from livekit_xtts.engine.job import Job, Prepared
 from livekit_xtts.engine.policy import Policy
 from livekit_xtts.engine.prompts import Prompts
@@ -31,13 +32,7 @@ from livekit_xtts.engine.schedule import ChunkSchedule
 from livekit_xtts.engine.step import HostCopy, Rows, Stepper
 from livekit_xtts.engine.waiting import WaitingRoom, too_late
 from livekit_xtts.engine.windows import Due, Vocoder, WindowLane
-from livekit_xtts.speech import (
-    SAMPLE_RATE,
-    EngineClosedError,
-    EngineFailedError,
-    Float32,
-    SpeechError,
-)
+from livekit_xtts.speech import EngineClosedError, EngineFailedError, Float32, SpeechError
 
 
 class Scheduler:
@@ -95,9 +90,9 @@ class Scheduler:
         self._free = list(range(slots - 1, -1, -1))
         self._flights: deque[tuple[tuple[Job, ...], HostCopy]] = deque()
         self._cancelled: deque[Job] = deque()
-        self._holding: list[Job] = []  # With audio that is held back, the oldest first.
         self._pieces = 0  # Of prompts, since the last step.
         self._policy = Policy(schedule, slots)
+        self._holding = Holding(self._policy, clock)
         self._agenda = Agenda(self._policy, self._lane.due)
 
     # ---- what others call -----------------------------------------------------------------
@@ -132,7 +127,8 @@ class Scheduler:
         self._reap()
         self._admit()
         self._deliver(wait=False)
-        self._release()
+        for released in self._holding.release():
+            self._note(released)
         work, job = self._choose()
         if job is None:
             if self._flights:
@@ -384,28 +380,11 @@ class Scheduler:
                 job.progress.stopped, job.words = False, None
                 if (align := job.prepared.align) is not None:  # type: ignore[union-attr]
                     align(job)
-            held = not over and self._holds(job, out.size)
+            streams = self.taken + len(self._draining)
+            held = not over and self._holding.holds(job, out.size, streams)
             job.send(out, codes, over, held)
-            if held and job not in self._holding:
-                self._holding.append(job)
             if over:
                 job.conclude()
                 self._forget(job)
             else:
                 self._note(job)
-
-    def _release(self) -> None:
-        """Hand over the first chunks that have been held back for as long as may be."""
-        now = self._clock()
-        while self._holding and self._policy.held_enough(self._holding[0], now):
-            job = self._holding.pop(0)
-            if job.starting and not job.done:
-                job.release()
-                self._note(job)
-
-    def _holds(self, job: Job, samples: int) -> bool:
-        if not job.starting or not job.request.streaming:
-            return False
-        lead = (job.held + samples) / SAMPLE_RATE
-        streams = self.taken + len(self._draining)
-        return self._policy.hold(job, lead, streams, self._clock())

@@ -178,7 +178,8 @@ class NativeVocoder:
         passes.use(work.data_ptr())
         source = network.features
         frames = work[source.place : source.place + source.rows * source.stride]
-        self._features = frames.view(torch.bfloat16).view(source.rows, source.channels)
+        frames = frames.view(torch.bfloat16).view(source.rows, source.channels)
+        self._features = frames[:, : vocoder.config.decoder_input_dim]
         self._samples = work[passes.samples_place :][: 4 * passes.most_samples].view(torch.float32)
         scratch = zeros(threads * SCRATCH_BYTES, dtype=torch.uint8)
         self._team = Team(
@@ -230,7 +231,7 @@ class NativeVocoder:
             part = frames[:, first : first + FRAMES]
             more = part.shape[1]
             found = self._passes.get(done, more, last and first + more == count)
-            self._features[found.entry : found.entry + more, : len(part)] = part.T
+            self._features[found.entry : found.entry + more] = part.T
             team.set("state_in", source.data_ptr())
             team.set("ops", found.ops.ctypes.data)
             team.set("phases", found.phases)

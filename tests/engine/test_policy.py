@@ -67,7 +67,7 @@ def test_first_chunks_wait_where_company_would_make_them_run_dry(
 
     holes, firsts = underruns(rig(), 3)
     assert max(holes) <= 0.1
-    assert max(firsts) <= HOLD_SECONDS + 0.3
+    assert max(firsts) <= HOLD_SECONDS + max(BUSY.window(20), BUSY.piece_s)
     alone, _ = underruns(rig(), 1)
     assert alone == [0.0]
     patched: Any = rig()
@@ -104,7 +104,8 @@ def test_the_last_of_many_listeners_gets_first_audio_as_promised(
         return underruns(made, 5)
 
     holes, firsts = starts(PROMISED_SECONDS)
-    assert max(firsts) <= PROMISED_SECONDS + times.window(20)
+    # What is held back leaves on the clock, once the piece of work in hand is done.
+    assert max(firsts) <= HOLD_SECONDS + times.window(20)
     assert max(holes) <= 0.1
     _, unpromised = starts(60.0)
     assert max(unpromised) > max(firsts)
