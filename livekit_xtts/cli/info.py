@@ -21,7 +21,7 @@ from livekit_xtts.version import __version__
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (
     ("torch", "torch", "the model", "pip install livekit-xtts"),
     ("onnxruntime", "onnxruntime", "the fast step on CPUs", "pip install livekit-xtts"),
-    ("llvmlite", "llvmlite", "8-bit step and bfloat16 vocoder on x86 Linux", "pip install livekit-xtts"),
+    ("llvmlite", "llvmlite", "fast step and vocoder on x86 Linux", "pip install livekit-xtts"),
     ("livekit-agents", "livekit.agents", "the LiveKit plugin", "pip install livekit-xtts"),
     ("tokenizers", "tokenizers", "text for the model", "pip install livekit-xtts"),
     ("soundfile", "soundfile", "reading recordings", "pip install livekit-xtts"),
