@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.model import native_step, native_vocoder, onnx_graph, onnx_step, processor
+from livekit_xtts.model.carried import Carry, Layers
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.gates import SPEECHES, judge_gpt, judge_vocoder
 from livekit_xtts.model.native import layout
@@ -30,6 +32,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 WORTHWHILE = {"gpt": 16_000_000, "vocoder": 2_000_000}
 """Parameters from which "auto" reduces a part; less are read in a millisecond as they are."""
+
+_TIMED_FRAMES, _TIMES = 40, 3
 
 _NEEDS: dict[tuple[str, str], Callable[[], bool]] = {
     ("cpu", "int8"): processor.has_int8,
@@ -110,6 +114,8 @@ class Makers:
             return None
         vocoder = self.vocoder(precision)
         name = f"vocoder {precision}"
+        if isinstance(vocoder, native_vocoder.NativeVocoder):
+            name += ", compiled"
         if judged and name not in self._verdicts.gates:
             verdict = judge_vocoder(self._model.vocoder, vocoder, latents, speaker)
             self._verdicts.gates[name] = verdict.to_dict()
@@ -125,11 +131,26 @@ class Makers:
             why = native_vocoder.missing()
             if not why:
                 try:
-                    return native_vocoder.NativeVocoder(self._model.vocoder, self._threads)
+                    return self._quickest(
+                        native_vocoder.NativeVocoder(self._model.vocoder, self._threads)
+                    )
                 except ModelError as error:
                     why = str(error)
             logger.info("the vocoder is not compiled: %s", why)
         return FastVocoder(self._model.vocoder, DTYPES[precision])
+
+    def _quickest(self, compiled: native_vocoder.NativeVocoder) -> Vocoder:
+        """The compiled vocoder, unless torch's kernels are seen to be faster.
+
+        They may be where the processor multiplies tiles of bfloat16, which is many times the rate
+        of the vectors that the compiled one is made of.
+        """
+        if not processor.has_tiles():
+            return compiled
+        others = FastVocoder(self._model.vocoder, torch.bfloat16)
+        ours, theirs = seconds_of(compiled), seconds_of(others)
+        logger.info("vocoder: compiled %.1f ms, by torch %.1f ms", 1e3 * ours, 1e3 * theirs)
+        return compiled if ours <= theirs else others
 
     def _refuse(self, what: str, why: str) -> None:
         self.reason = why
@@ -218,6 +239,19 @@ class Makers:
                 path = kept
             session = onnx_step.open_session(path, self._threads)
         return onnx_step.OnnxRunner(self._model.gpt, session, self._slots, self._length)
+
+
+def seconds_of(vocoder: Layers) -> float:
+    """Seconds that a vocoder takes for a chunk of usual length: the fastest of a few."""
+    frames = torch.zeros(vocoder.config.decoder_input_dim, _TIMED_FRAMES)
+    speaker = torch.zeros(vocoder.config.d_vector_dim)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(_TIMES + 1):
+            start = time.perf_counter()
+            vocoder.carry_on(Carry(), frames, speaker, last=True)
+            best = min(best, time.perf_counter() - start)
+    return best
 
 
 def release_copies(model: XttsModel, gpt: bool, vocoder: bool) -> None:

@@ -50,6 +50,11 @@ def has_bf16() -> bool:
     return bool(flags() & _BF16_FLAGS)
 
 
+def has_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16, at many times its vectors' rate."""
+    return "amx_bf16" in flags()
+
+
 def name() -> str:
     """Of the processor, for people and for records."""
     try:

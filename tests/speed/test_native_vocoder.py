@@ -329,8 +329,29 @@ def test_precision_takes_it_and_judges_it_again_where_it_is_new(
     save_model(model, tmp_path)
     parts = precision.prepare(model, slots=1, length=64, folder=tmp_path)
     assert isinstance(parts.vocoder, NativeVocoder) and parts.vocoding == "bf16"
-    assert parts.report["vocoder bf16"]["passed"]
+    assert parts.report["vocoder bf16, compiled"]["passed"]
     kept = verdicts.Verdicts.open(tmp_path, model.fingerprint)
-    assert "vocoder bf16" in kept.gates
+    assert "vocoder bf16, compiled" in kept.gates
     monkeypatch.setattr(native_vocoder, "FORMAT", native_vocoder.FORMAT + 1)
     assert not verdicts.Verdicts.open(tmp_path, model.fingerprint).gates
+
+
+@pytest.mark.parametrize(("torchs", "kind"), [(0.5, FastVocoder), (2.0, NativeVocoder)])
+def test_with_tiles_of_bfloat16_the_quickest_is_taken(
+    monkeypatch: pytest.MonkeyPatch, torchs: float, kind: type
+) -> None:
+    seconds = makers.seconds_of
+    asked: list[type] = []
+
+    def told(vocoder: Any) -> float:
+        asked.append(type(vocoder))
+        assert 0.0 < seconds(vocoder) < 60.0
+        return torchs if isinstance(vocoder, FastVocoder) else 1.0
+
+    monkeypatch.setattr(makers, "seconds_of", told)
+    model = create_random(XttsConfig.small())
+    assert isinstance(precision.make_vocoder(model, "bf16"), NativeVocoder) and not asked
+    flags = processor.flags() | {"amx_bf16"}
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    assert type(precision.make_vocoder(model, "bf16")) is kind
+    assert asked == [NativeVocoder, FastVocoder]
