@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from livekit_xtts.engine.capacity import choose, free_bytes, itemsize_of
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
+from livekit_xtts.engine.hostsampler import HostSampler
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.offload import Residence
 from livekit_xtts.engine.ownthread import OwnThread
@@ -168,13 +170,13 @@ class Machine:
         parts = elsewhere(prepared, threads) if self.device.type == "cpu" else prepared()
         self.precision = parts.precision
         self.runner: GptRunner = parts.runner
-        sampler = Sampler(
+        host = self.device.type == "cpu"
+        sampler = (HostSampler if host else partial(Sampler, device=self.device))(
             slots + scratch,
             config.gpt_num_audio_tokens,
             config.max_codes,
             start_code=config.gpt_start_audio_token,
             stop_code=config.gpt_stop_audio_token,
-            device=self.device,
         )
         stepper = Stepper(self.runner, sampler, config.max_codes)
         if scratch:
