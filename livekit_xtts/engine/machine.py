@@ -36,9 +36,9 @@ from livekit_xtts.engine.threads import elsewhere, use_threads
 from livekit_xtts.model.carried import CarriedPlan, Layers, decode_carried
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.lean import give_back
-from livekit_xtts.model.makers import Vocoder
+from livekit_xtts.model.makers import Vocoder, release_copies
 from livekit_xtts.model.native_step import NativeRunner
-from livekit_xtts.model.native_vocoder import NativeVocoder
+from livekit_xtts.model.native_vocoder import NativeVocoder, missing
 from livekit_xtts.model.onnx_step import OnnxRunner
 from livekit_xtts.model.precision import Parts, prepare
 from livekit_xtts.model.runner import GptRunner
@@ -64,26 +64,22 @@ class ModelVocoder:
 
     Args:
         vocoder: Decodes windows.
+        layers: Keep what they need again, and decode in its place; None on other devices.
         own: Where to decode; None for the calling thread.
-        carries: Whether its layers keep what they need again.
 
     Attributes:
-        carries: As given.
+        carries: Whether layers keep what they need again.
         context_codes: Codes around a window that are computed besides the window's own.
     """
 
     def __init__(
-        self, vocoder: Vocoder, own: OwnThread | None = None, *, carries: bool = False
+        self, vocoder: Vocoder, layers: Layers | None = None, own: OwnThread | None = None
     ) -> None:
         self._vocoder = vocoder
+        self._layers = layers
         self._own = own
-        self._layers: Layers | None = None
-        if isinstance(vocoder, NativeVocoder | FastVocoder):
-            self._layers = vocoder if carries else None
-        elif carries:
-            self._layers = FastVocoder(cast(HifiGan, vocoder), torch.float32, laid_out=False)
-        self.carries = carries
-        self.context_codes = 0 if carries else CONTEXT_CODES
+        self.carries = layers is not None
+        self.context_codes = 0 if self.carries else CONTEXT_CODES
 
     def plan(self, speed: float) -> StreamPlan | CarriedPlan:
         """The plan of an utterance at that speed."""
@@ -101,6 +97,24 @@ class ModelVocoder:
         if self._layers is not None:
             return decode_carried(self._layers, items)
         return decode_windows(cast(HifiGan, self._vocoder), items)
+
+
+def carrying(vocoder: Vocoder, threads: int | None) -> Layers:
+    """A vocoder whose layers keep what they need again.
+
+    Args:
+        vocoder: On the CPU.
+        threads: Of a compiled one; None where torch's threads are at work beside it.
+    """
+    if isinstance(vocoder, NativeVocoder | FastVocoder):
+        return vocoder
+    plain = cast(HifiGan, vocoder)
+    if threads is not None and not missing(torch.float32):
+        try:
+            return NativeVocoder(plain, threads, torch.float32)
+        except ModelError as error:
+            logger.info("the vocoder is not compiled: %s", error)
+    return FastVocoder(plain, torch.float32, laid_out=False)
 
 
 def pick_device(asked: str) -> str:
@@ -187,9 +201,7 @@ class Machine:
                 sizes=buckets(slots),
                 capture=cuda_capture(),
             )
-        vocoder = self._vocoder = ModelVocoder(
-            parts.vocoder, self._vocoding_thread(parts), carries=self.device.type == "cpu"
-        )
+        vocoder = self._vocoder = self._make_vocoder(parts, loaded)
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
             self.runner,
@@ -273,18 +285,26 @@ class Machine:
             release=stepper.release,
         )
 
-    def _vocoding_thread(self, parts: Parts) -> OwnThread | None:
-        """A thread for the vocoder where the step has threads that torch's would be in the way of.
+    def _make_vocoder(self, parts: Parts, loaded: Loaded) -> ModelVocoder:
+        """What decodes windows, with threads that are in nobody's way.
 
-        Torch's work on the calling thread uses one thread from then on.
+        Where the step has threads of its own, torch's work on the calling thread uses one thread
+        from then on: the vocoder has its own as well, or torch's on a thread of its own.
         """
         self.threads = torch.get_num_threads()
-        if self.threads == 1 or not isinstance(self.runner, NativeRunner | OnnxRunner):
-            return None
-        use_threads(1)
-        if isinstance(parts.vocoder, NativeVocoder):
-            return None  # It has threads of its own.
-        return OwnThread(self.threads, "xtts-vocoder")
+        if self.device.type != "cpu":
+            return ModelVocoder(parts.vocoder)
+        alone = self.threads == 1
+        stepping = isinstance(self.runner, NativeRunner | OnnxRunner)
+        layers = carrying(parts.vocoder, self.threads if stepping or alone else None)
+        if stepping and not alone:
+            use_threads(1)
+        if isinstance(layers, NativeVocoder):
+            if loaded.owned:
+                release_copies(loaded.model, gpt=False, vocoder=True)
+            return ModelVocoder(parts.vocoder, layers)
+        own = OwnThread(self.threads, "xtts-vocoder") if stepping and not alone else None
+        return ModelVocoder(parts.vocoder, layers, own)
 
     def warm_up(self) -> None:
         """Speak a few codes, so that the first request finds every path taken before."""

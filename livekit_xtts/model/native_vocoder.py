@@ -1,8 +1,8 @@
-"""The vocoder on CPUs with bfloat16 products: code of our own whose layers carry on.
+"""The vocoder on CPUs with AVX-512: code of our own whose layers carry on.
 
-`NativeVocoder` takes the place of `FastVocoder`. Every layer keeps what it needs again (see
-`carried`), sums and residuals are float32, and an utterance has the same bits in one piece and in
-any chunks, in any company and with any number of threads.
+`NativeVocoder` takes the place of `FastVocoder`. Inputs of convolutions are bfloat16 or float32,
+sums and residuals float32. Every layer keeps what it needs again (see `carried`). An utterance has
+the same bits in one piece and in any chunks, in any company and with any number of threads.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ FORMAT = 1
 """Changes whenever verdicts on it must not be used again."""
 
 
-def missing() -> str:
+def missing(dtype: torch.dtype = torch.bfloat16) -> str:
     """Why the compiled vocoder cannot be had here; "" where it can."""
-    lacking = convolve.NEEDED - processor.flags()
+    needed = convolve.NEEDED_BF16 if dtype == torch.bfloat16 else convolve.NEEDED
+    lacking = needed - processor.flags()
     if not sys.platform.startswith("linux"):
         return "it is made for Linux"
     if lacking:
@@ -48,7 +49,7 @@ def missing() -> str:
 
 
 @lru_cache(maxsize=4)
-def _compiled(channels: tuple[int, ...], blocks: int) -> dict[str, int]:
+def _compiled(channels: tuple[int, ...], size: int, blocks: int) -> dict[str, int]:
     names = (
         *("start", "worker"),
         *convolve.RUNS,
@@ -56,7 +57,7 @@ def _compiled(channels: tuple[int, ...], blocks: int) -> dict[str, int]:
         *convolve.AFTER,
         *(f"core_{count}" for count in set(channels)),
     )
-    return compiler.compiled(convolve.source(channels, blocks, (SLOPE, FINAL_SLOPE)), names)
+    return compiler.compiled(convolve.source(channels, size, blocks, (SLOPE, FINAL_SLOPE)), names)
 
 
 _lock = Lock()
@@ -135,10 +136,14 @@ def _taps_of(module: nn.Module, op: Convolution) -> Tensor:
 
 
 def _packed(weight: Tensor, op: Convolution) -> Tensor:
-    """Weights as `convolve.core` reads them: (blocks, taps, pairs, 32 outputs, 2), bfloat16."""
+    """Weights as `convolve.core` reads them: (blocks, taps, pairs, 32 outputs, 2) in bfloat16,
+    (blocks, taps, inputs, 32 outputs, 1) in float32.
+    """
     outputs, inputs, taps = weight.shape
-    parts = weight.view(outputs // CHANNELS, CHANNELS, inputs // 2, 2, taps)
-    return parts.permute(0, 4, 2, 1, 3).to(torch.bfloat16).contiguous()
+    together = 4 // op.source.size
+    parts = weight.view(outputs // CHANNELS, CHANNELS, inputs // together, together, taps)
+    dtype = torch.bfloat16 if together == 2 else torch.float32
+    return parts.permute(0, 4, 2, 1, 3).to(dtype).contiguous()
 
 
 class NativeVocoder:
@@ -146,23 +151,29 @@ class NativeVocoder:
 
     Attributes:
         config: Sizes.
+        dtype: Of the inputs of convolutions.
     """
 
-    def __init__(self, vocoder: HifiGan, threads: int = 1) -> None:
+    def __init__(
+        self, vocoder: HifiGan, threads: int = 1, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
         """Pack the weights, compile, start the worker threads.
 
         Args:
             vocoder: The original, in float32; not changed.
             threads: Threads of a pass, the calling one included.
+            dtype: Of the inputs of convolutions: bfloat16 or float32.
 
         Raises:
             ModelError: The code cannot be made for this model or on this machine.
         """
         self.config: XttsConfig = vocoder.config
-        network = Network(vocoder.config)
+        self.dtype = dtype
+        network = Network(vocoder.config, dtype.itemsize)
         channels = (network.features.channels, *(s.channels for s in network.between[1:]))
         with _lock:
-            addresses = _compiled(channels, len(vocoder.config.decoder_resblock_kernel_sizes))
+            blocks = len(vocoder.config.decoder_resblock_kernel_sizes)
+            addresses = _compiled(channels, dtype.itemsize, blocks)
         memory = _Memory(vocoder, network)
         self._biases = memory.biases
         self._weights = memory.weights
@@ -178,7 +189,7 @@ class NativeVocoder:
         passes.use(work.data_ptr())
         source = network.features
         frames = work[source.place : source.place + source.rows * source.stride]
-        frames = frames.view(torch.bfloat16).view(source.rows, source.channels)
+        frames = frames.view(dtype).view(source.rows, source.channels)
         self._features = frames[:, : vocoder.config.decoder_input_dim]
         self._samples = work[passes.samples_place :][: 4 * passes.most_samples].view(torch.float32)
         scratch = zeros(threads * SCRATCH_BYTES, dtype=torch.uint8)

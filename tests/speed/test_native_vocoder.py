@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from livekit_xtts.engine.machine import carrying
 from livekit_xtts.model import gates, makers, native_vocoder, precision, processor, verdicts
 from livekit_xtts.model.carried import CarriedPlan, Carry, decode_carried
 from livekit_xtts.model.checkpoint import create_random, save_model
@@ -27,6 +28,7 @@ from livekit_xtts.model.native_vocoder import NativeVocoder
 from livekit_xtts.model.streaming import stream_plan
 from livekit_xtts.model.vocoder import HifiGan
 from livekit_xtts.speech import ModelError
+from tests.model.test_streaming import SINGLE, difference
 
 pytestmark = pytest.mark.skipif(bool(native_vocoder.missing()), reason=native_vocoder.missing())
 
@@ -155,6 +157,22 @@ def pieces(
         assert audio.shape == (last - decoded,)
         decoded = last
         yield audio
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 13, FRAMES, FRAMES + 1, 2 * FRAMES + 7])
+@torch.inference_mode()
+def test_in_float32_it_differs_by_rounding_alone(vocoder: HifiGan, frames: int) -> None:
+    width = vocoder.config.decoder_input_dim
+    _, speaker = inputs(vocoder.config, 1)
+    features = torch.randn(width, frames, generator=torch.Generator().manual_seed(frames))
+    layers = NativeVocoder(vocoder, 2, torch.float32)
+    found = layers(features[None], speaker[None])
+    expected = vocoder(features[None], speaker[None])
+    assert found.shape == expected.shape
+    assert difference(found, expected) <= SINGLE
+    latents, speaker = inputs(vocoder.config, 25)
+    whole = layers(vocoder.features(latents)[None], speaker[None])[0]
+    assert torch.equal(torch.cat(list(pieces(layers, latents, speaker, [3, 9]))), whole)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -287,6 +305,27 @@ def test_where_it_cannot_be_had_torch_decodes(
     assert reason in native_vocoder.missing()
     model = create_random(XttsConfig.small())
     assert isinstance(precision.make_vocoder(model, "bf16"), FastVocoder)
+
+
+def test_engines_take_the_float32_one_where_nobody_is_in_its_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = create_random(XttsConfig.small())
+    compiled = carrying(model.vocoder, 1)
+    assert isinstance(compiled, NativeVocoder) and compiled.dtype == torch.float32
+    assert carrying(compiled, None) is compiled
+    assert isinstance(carrying(model.vocoder, None), FastVocoder)
+    single = XttsConfig.small(
+        decoder_resblock_kernel_sizes=(3,), decoder_resblock_dilation_sizes=((1, 3, 5),)
+    )
+    with caplog.at_level("INFO"):
+        assert isinstance(carrying(create_random(single).vocoder, 1), FastVocoder)
+    assert "the vocoder is not compiled" in caplog.text
+    flags = processor.flags() - {"avx512_bf16"}
+    monkeypatch.setattr(processor, "flags", lambda: flags)
+    assert native_vocoder.missing() and not native_vocoder.missing(torch.float32)
+    monkeypatch.setattr(processor, "flags", lambda: {"avx2"})
+    assert isinstance(carrying(model.vocoder, 1), FastVocoder)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Convolutions over time in bfloat16 with float32 sums, as machine code.
+"""Convolutions over time in bfloat16 or float32 with float32 sums, as machine code.
 
 Signals lie position by position, the channels of a position side by side. A tile of outputs, 12
 positions of 32 channels, stays in registers while all that it depends on is added up: the
@@ -16,12 +16,14 @@ from livekit_xtts.model.native.assembly import (
     PAIRS,
     SHORTS,
     Code,
-    Variable,
 )
 from livekit_xtts.model.native.team import Table
 
-NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"})
+NEEDED = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 """Processor flags, as Linux names them, that the code is written for."""
+
+NEEDED_BF16 = NEEDED | {"avx512_bf16"}
+"""The same for inputs in bfloat16."""
 
 POSITIONS = 12
 """Positions of a tile: 24 sums with two vectors of channels, and registers left for the rest."""
@@ -39,7 +41,7 @@ OP = (
     *("run", "units", "last", "chain", "groups", "tiles", "each"),
     *("before", "core", "after"),
     *("input", "input_stride", "taps", "tap_step", "weights", "block_bytes", "bias"),
-    *("floats", "float_stride", "halves", "half_stride", "residual", "residual_stride", "bytes"),
+    *("floats", "floats_stride", "inputs", "inputs_stride", "residual", "residual_stride", "bytes"),
 )
 """What describes an operation, 64 bits each: `run` is the address of one of `RUNS`, `last` is 1 for
 the last of a phase, `chain` counts the operations whose sums are added (1 in the others, whose
@@ -48,10 +50,13 @@ units are none of their own), `before` to `after` are addresses of the parts of 
 
 RUNS = ("convolve", "load", "save", "clear", "finish")
 BEFORE = ("plain", "residual", "more")
-AFTER = ("keep", "half", "both", "mean", "output")
+AFTER = ("keep", "next", "both", "mean", "output")
+
+_DECLARED_BF16 = f"""
+declare {FLOATS} @llvm.x86.avx512bf16.dpbf16ps.512({FLOATS}, {PAIRS}, {PAIRS})
+"""
 
 DECLARATIONS = f"""
-declare {FLOATS} @llvm.x86.avx512bf16.dpbf16ps.512({FLOATS}, {PAIRS}, {PAIRS})
 declare {FLOATS} @llvm.fma.v16f32({FLOATS}, {FLOATS}, {FLOATS})
 declare {FLOATS} @llvm.maxnum.v16f32({FLOATS}, {FLOATS})
 declare float @llvm.vector.reduce.fadd.v16f32(float, {FLOATS})
@@ -68,41 +73,48 @@ def _place(c: Code, pointer: str, index: int) -> str:
     return c.at(pointer, LANES * index)
 
 
-def core(channels: int) -> str:
+def core(channels: int, size: int) -> str:
     """Adds to a tile's sums the products of so many channels at all taps.
 
-    Weights lie in the order in which they are used: for each tap, for each two channels, 32
-    outputs by two.
+    Weights lie in the order in which they are used: for each tap, for each channel, or two of them
+    in bfloat16, those of 32 outputs.
+
+    Args:
+        channels: Of the inputs.
+        size: Bytes of an input: 2 for bfloat16, 4 for float32.
     """
     c = Code(
         f"core_{channels}",
         "ptr %x, ptr %w, i64 %taps, i64 %step, ptr %sums",
         exported=True,
     )
+    kind = PAIRS if size == 2 else FLOATS
     sums = [c.variable(FLOATS, c.load(_place(c, "%sums", i), align=64)) for i in range(len(_TILE))]
     weights = c.variable("ptr", "%w")
     with c.loop("0", "%taps") as tap:
         base = c.at("%x", c.times(tap, "%step"), "i8")
-        with c.loop("0", str(channels // 2)) as pair:
-            w, x = weights.get(), c.at(base, pair, "i32")
-            vectors = [c.load(c.at(w, LANES * v), PAIRS, 64) for v in range(CHANNELS // LANES)]
+        # Four bytes at once: two values in bfloat16.
+        with c.loop("0", str(channels * size // 4)) as four:
+            w, x = weights.get(), c.at(base, four, "i32")
+            vectors = [c.load(c.at(w, LANES * v), kind, 64) for v in range(CHANNELS // LANES)]
             for position in range(POSITIONS):
-                two = c.load(c.at(x, 2 * channels * position, "i8"), "i32")
-                two = c(f"bitcast {INTS} {c.splat(two, 'i32')} to {PAIRS}")
+                value = c.load(c.at(x, size * channels * position, "i8"), "i32")
+                value = c(f"bitcast {INTS} {c.splat(value, 'i32')} to {kind}")
                 for v, vector in enumerate(vectors):
-                    _add_products(c, sums[position * len(vectors) + v], two, vector)
+                    part = sums[position * len(vectors) + v]
+                    part.set(_add_products(c, part.get(), value, vector, size))
             weights.set(c.at(w, CHANNELS))
     for i, part in enumerate(sums):
         c.store(part.get(), _place(c, "%sums", i), align=64)
     return c.text()
 
 
-def _add_products(c: Code, sums: Variable, a: str, b: str) -> None:
-    sums.set(
-        c(
-            f"call {FLOATS} @llvm.x86.avx512bf16.dpbf16ps.512({FLOATS} {sums.get()},"
-            f" {PAIRS} {a}, {PAIRS} {b})"
-        )
+def _add_products(c: Code, sums: str, a: str, b: str, size: int) -> str:
+    if size == 4:
+        return c.fma(a, b, sums)
+    return c(
+        f"call {FLOATS} @llvm.x86.avx512bf16.dpbf16ps.512({FLOATS} {sums},"
+        f" {PAIRS} {a}, {PAIRS} {b})"
     )
 
 
@@ -125,9 +137,13 @@ def _rows(c: Code, op: Table, name: str, stride: str, size: int) -> list[str]:
     return [c.at(rows[position], LANES * size * v, "i8") for position, v in _TILE]
 
 
-def before(name: str) -> str:
+def before(name: str, size: int) -> str:
     """What a tile's sums begin with: "plain": the bias; "residual": also what the block goes round;
     "more": both are added to what is there.
+
+    Args:
+        name: Of these.
+        size: Bytes of an input.
     """
     c, op = _side(name)
     bias = c.at(Table(c, TABLE).pointer("bias"), op.number("bias"))
@@ -142,8 +158,8 @@ def before(name: str) -> str:
             value = c.add(value, c.load(_place(c, "%sums", i), align=64))
         c.store(value, _place(c, "%sums", i), align=64)
     # What is needed after the products, and for the next tile, comes while they are made.
-    _fetch(c, op, "floats", "float_stride", 4, written=True)
-    _fetch(c, op, "halves", "half_stride", 2, written=True)
+    _fetch(c, op, "floats", "floats_stride", 4, written=True)
+    _fetch(c, op, "inputs", "inputs_stride", size, written=True)
     if name != "plain":
         _fetch(c, op, "residual", "residual_stride", 4, written=False)
     return c.text()
@@ -155,26 +171,27 @@ def _fetch(c: Code, op: Table, name: str, stride: str, size: int, *, written: bo
         places = _rows(c, op, name, stride, size)
         ahead = 0 if written else POSITIONS
         distance = c.times(op.number(stride), ahead)
-        for place in places[:: 64 // (LANES * size) if size < 4 else 1]:
+        for place in places[:: max(1, 64 // (LANES * size))]:
             line = c.at(place, distance, "i8")
             c.do(f"call void @llvm.prefetch.p0(ptr {line}, i32 {int(written)}, i32 3, i32 1)")
 
 
-def after(name: str, blocks: int, slopes: tuple[float, float]) -> str:
-    """Where a tile's sums go: "keep": nowhere; "half": into the next layer's inputs; "both": also
+def after(name: str, size: int, blocks: int, slopes: tuple[float, float]) -> str:
+    """Where a tile's sums go: "keep": nowhere; "next": into the next layer's inputs; "both": also
     as they are; "mean": their part of so many blocks, into the next stage's inputs; "output": the
     same in float32, for the last layer.
 
     Args:
         name: Of these.
+        size: Bytes of an input.
         blocks: Residual blocks of a stage.
         slopes: Of the leaky ReLU of the layers, and of the last one.
     """
     c, op = _side(name)
     if name == "keep":
         return c.text()
-    floats = _rows(c, op, "floats", "float_stride", 4) if name in ("both", "output") else None
-    halves = _rows(c, op, "halves", "half_stride", 2) if name != "output" else None
+    floats = _rows(c, op, "floats", "floats_stride", 4) if name in ("both", "output") else None
+    inputs = _rows(c, op, "inputs", "inputs_stride", size) if name != "output" else None
     slope = c.number_splat(slopes[name == "output"])
     part = c.number_splat(1 / blocks) if name in ("mean", "output") else None
     for i in range(len(_TILE)):
@@ -186,8 +203,10 @@ def after(name: str, blocks: int, slopes: tuple[float, float]) -> str:
         value = c.binary("maxnum", value, c.mul(value, slope))
         if name == "output" and floats is not None:
             c.store(value, floats[i])
-        if halves is not None:
-            c.store(c(f"fptrunc {FLOATS} {value} to {SHORTS}"), halves[i], SHORTS, 2)
+        if inputs is not None and size == 4:
+            c.store(value, inputs[i])
+        elif inputs is not None:
+            c.store(c(f"fptrunc {FLOATS} {value} to {SHORTS}"), inputs[i], SHORTS, 2)
     return c.text()
 
 
@@ -307,17 +326,18 @@ def _find_and_run(c: Code, first: str, unit: str, scratch: str) -> None:
     c.do(f"call void {op.pointer('run')}{arguments}")
 
 
-def source(channels: tuple[int, ...], blocks: int, slopes: tuple[float, float]) -> str:
+def source(channels: tuple[int, ...], size: int, blocks: int, slopes: tuple[float, float]) -> str:
     """The module as LLVM's text.
 
     Args:
         channels: Of all inputs; the last are the last layer's.
+        size: Bytes of an input: 2 for bfloat16, 4 for float32.
         blocks: See `after`.
         slopes: See `after`.
     """
-    parts = [DECLARATIONS, team.DECLARATIONS]
-    parts += [core(count) for count in sorted(set(channels))]
-    parts += [before(name) for name in BEFORE]
-    parts += [after(name, blocks, slopes) for name in AFTER]
+    parts = [DECLARATIONS, _DECLARED_BF16 if size == 2 else "", team.DECLARATIONS]
+    parts += [core(count, size) for count in sorted(set(channels))]
+    parts += [before(name, size) for name in BEFORE]
+    parts += [after(name, size, blocks, slopes) for name in AFTER]
     parts += [convolve(), move("load"), move("save"), move("clear"), finish(channels[-1]), run()]
     return "\n\n".join([*parts, team.frame(TABLE), compiler.ATTRIBUTES])

@@ -98,7 +98,7 @@ class Convolution:
         after: See `convolve.after`.
         outputs: Channels that come out, as they lie in memory, for all phases.
         floats: Where sums go as they are.
-        halves: Where they go as inputs of the next.
+        inputs: Where they go as inputs of the next.
         residual: What is added.
         phases: Outputs per input.
         shift: Positions by which the outputs begin before `phases` times the source's.
@@ -115,7 +115,7 @@ class Convolution:
     after: str
     outputs: int
     floats: Signal | None = None
-    halves: Signal | None = None
+    inputs: Signal | None = None
     residual: Signal | None = None
     phases: int = 1
     shift: int = 0
@@ -140,8 +140,10 @@ class Network:
 
     Args:
         config: Sizes.
+        size: Bytes of an input of a convolution: 2 for bfloat16, 4 for float32.
 
     Attributes:
+        size: As given.
         features: What goes in.
         pre: The first convolution.
         stages: Upsamplings and their blocks.
@@ -153,7 +155,8 @@ class Network:
         ModelError: The vocoder is of a shape that this is not made for.
     """
 
-    def __init__(self, config: XttsConfig) -> None:
+    def __init__(self, config: XttsConfig, size: int = 2) -> None:
+        self.size = size
         kernels = config.decoder_resblock_kernel_sizes
         upsamplings = list(
             zip(config.decoder_upsample_rates, config.decoder_upsample_kernel_sizes, strict=True)
@@ -168,12 +171,12 @@ class Network:
         channels = config.decoder_upsample_initial_channel
         self.taps = 7
         around = self.taps // 2
-        self.features = Signal(padded(config.decoder_input_dim), 2, 1, 0)
-        x = Signal(padded(channels), 2, 1, around)
+        self.features = Signal(padded(config.decoder_input_dim), size, 1, 0)
+        x = Signal(padded(channels), size, 1, around)
         self.between = [self.features, x]
         self.features.look(around, around, around)
         self.pre = Convolution(
-            "conv_pre", self.features, around, 7, 1, around, "plain", "half", x.channels, halves=x
+            "conv_pre", self.features, around, 7, 1, around, "plain", "next", x.channels, inputs=x
         )
         self.stages: list[Stage] = []
         for index, (rate, kernel) in enumerate(upsamplings):
@@ -204,9 +207,9 @@ def _stage(
 ) -> tuple[Stage, Signal]:
     """One upsampling and its residual blocks, and what comes out."""
     taps, padding = kernel // rate, (kernel - rate) // 2
-    all_rate, lag = source.rate * rate, source.lag * rate + padding
+    all_rate, lag, size = source.rate * rate, source.lag * rate + padding, source.size
     x = Signal(channels, 4, all_rate, lag, margin=rate)
-    inputs = Signal(channels, 2, all_rate, lag, margin=rate)
+    inputs = Signal(channels, size, all_rate, lag, margin=rate)
     source.look(source.lag, taps - 1, 1)
     up = Convolution(
         f"ups.{index}",
@@ -219,7 +222,7 @@ def _stage(
         "both",
         rate * channels,
         floats=x,
-        halves=inputs,
+        inputs=inputs,
         phases=rate,
         shift=padding,
     )
@@ -232,7 +235,7 @@ def _stage(
         for k, of_block in zip(kernels, dilations, strict=True)
     ]
     behind = lag + max(reaches)
-    out = Signal(channels, 4 if end else 2, all_rate, behind)
+    out = Signal(channels, 4 if end else size, all_rate, behind)
     signals = [x, inputs]
     layers = max(len(of_block) for of_block in dilations)
     phases: list[list[Convolution]] = [[] for _ in range(2 * layers)]
@@ -247,7 +250,7 @@ def _stage(
             near, far = taps // 2, (taps // 2) * dilation
             left_to_do -= near + far
             lags = behind - left_to_do - near, behind - left_to_do
-            middle = Signal(channels, 2, all_rate, lags[0])
+            middle = Signal(channels, size, all_rate, lags[0])
             into.look(lags[0], far, far)
             phases[2 * layer].append(
                 Convolution(
@@ -258,9 +261,9 @@ def _stage(
                     dilation,
                     far,
                     "plain",
-                    "half",
+                    "next",
                     channels,
-                    halves=middle,
+                    inputs=middle,
                 )
             )
             middle.look(lags[1], near, near)
@@ -281,7 +284,7 @@ def _stage(
             signals.append(middle)
             if layer < layers - 1:
                 residual = plain.floats = Signal(channels, 4, all_rate, lags[1])
-                into = plain.halves = Signal(channels, 2, all_rate, lags[1])
+                into = plain.inputs = Signal(channels, size, all_rate, lags[1])
                 signals += [residual, into]
                 continue
             first, ending = number == 0, number == len(kernels) - 1
@@ -290,5 +293,5 @@ def _stage(
             plain.chain = len(kernels) if first else 0
             if ending:
                 plain.after = "output" if end else "mean"
-                plain.floats, plain.halves = (out, None) if end else (None, out)
+                plain.floats, plain.inputs = (out, None) if end else (None, out)
     return Stage(signals, [[up], *phases]), out

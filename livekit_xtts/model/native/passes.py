@@ -260,7 +260,7 @@ class _Writer:
         done, end = self._range(op)
         count = end - done
         tiles, blocks = -(-count // POSITIONS), op.outputs // CHANNELS
-        cycles = op.taps * source.channels // 2 * POSITIONS + _TILE_CYCLES
+        cycles = op.taps * source.stride // 4 * POSITIONS + _TILE_CYCLES
         each = max(1, min(tiles, _UNIT // cycles))
         groups = -(-tiles // each)
         at = self._p._at
@@ -285,10 +285,10 @@ class _Writer:
         if count <= 0:
             return row | {"units": 0, "tiles": 0}
         out = op.phases * done - op.shift
-        for name, signal in (("float", op.floats), ("half", op.halves)):
+        for name, signal in (("floats", op.floats), ("inputs", op.inputs)):
             if signal is not None:
+                row[name] = self._row(signal, out)
                 row[f"{name}_stride"] = op.phases * signal.stride
-                row["floats" if name == "float" else "halves"] = self._row(signal, out)
         if op.residual is not None:
             row["residual"] = self._row(op.residual, done)
             row["residual_stride"] = op.residual.stride
@@ -330,4 +330,4 @@ class _Writer:
 
 def _made(operations: list[Convolution]) -> list[Signal]:
     """What operations compute."""
-    return [s for op in operations for s in (op.floats, op.halves) if s is not None]
+    return [s for op in operations for s in (op.floats, op.inputs) if s is not None]
