@@ -6,8 +6,6 @@ threads: see `native.kernels`. Keys and values are float16.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -16,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livekit_xtts.model import processor
-from livekit_xtts.model.native import program
+from livekit_xtts.model.native import compiler, program
 from livekit_xtts.model.native.assembly import LANES
 from livekit_xtts.model.native.layout import FIELDS, Private, Sizes
 from livekit_xtts.model.native.team import Team, zeros
@@ -34,14 +31,7 @@ FORMAT = 1
 
 def missing() -> str:
     """Why the compiled step cannot be had here; "" where it can."""
-    lacking = program.NEEDED - processor.flags()
-    if not sys.platform.startswith("linux"):
-        return "it is made for Linux"
-    if lacking:
-        return f"the processor lacks {', '.join(sorted(lacking))}"
-    if importlib.util.find_spec("llvmlite") is None:
-        return "llvmlite is not installed"
-    return ""
+    return compiler.missing(program.NEEDED)
 
 
 class _Buffers:

@@ -7,8 +7,6 @@ the same bits in one piece and in any chunks, in any company and with any number
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import weakref
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from livekit_xtts.model import processor
 from livekit_xtts.model.carried import Carry
 from livekit_xtts.model.fast_vocoder import FINAL_SLOPE, SLOPE
 from livekit_xtts.model.native import compiler, convolve
@@ -38,14 +35,7 @@ FORMAT = 1
 def missing(dtype: torch.dtype = torch.bfloat16) -> str:
     """Why the compiled vocoder cannot be had here; "" where it can."""
     needed = convolve.NEEDED_BF16 if dtype == torch.bfloat16 else convolve.NEEDED
-    lacking = needed - processor.flags()
-    if not sys.platform.startswith("linux"):
-        return "it is made for Linux"
-    if lacking:
-        return f"the processor lacks {', '.join(sorted(lacking))}"
-    if importlib.util.find_spec("llvmlite") is None:
-        return "llvmlite is not installed"
-    return ""
+    return compiler.missing(needed)
 
 
 @lru_cache(maxsize=4)
@@ -78,13 +68,12 @@ class Kept:
     spare: Tensor
 
 
-class _Memory:
-    """Weights and working memory; lives as long as any thread runs on it.
+class _Packed:
+    """The layers' weights as the code reads them; lives as long as any thread runs on them.
 
     Attributes:
         weights: Of each convolution, by its name.
         biases: Of all layers, shape (values,).
-        work: Working memory, bytes.
     """
 
     def __init__(self, vocoder: HifiGan, network: Network) -> None:
@@ -174,17 +163,16 @@ class NativeVocoder:
         with _lock:
             blocks = len(vocoder.config.decoder_resblock_kernel_sizes)
             addresses = _compiled(channels, dtype.itemsize, blocks)
-        memory = _Memory(vocoder, network)
-        self._biases = memory.biases
-        self._weights = memory.weights
+        packed = _Packed(vocoder, network)
+        self._biases = packed.biases
         # What the speaker embedding adds, by the first of the biases that it is added to.
         self._speaker: list[tuple[int, Convolution, nn.Module]] = [
-            (memory.weights["conv_pre"].bias, network.pre, vocoder.cond_layer)
+            (packed.weights["conv_pre"].bias, network.pre, vocoder.cond_layer)
         ]
         for stage, layer in zip(network.stages, vocoder.conds, strict=True):
             up = stage.phases[0][0]
-            self._speaker.append((memory.weights[up.weight].bias, up, layer))
-        self._passes = passes = Passes(network, addresses, memory.weights)
+            self._speaker.append((packed.weights[up.weight].bias, up, layer))
+        self._passes = passes = Passes(network, addresses, packed.weights)
         work = zeros(passes.bytes, dtype=torch.uint8)
         passes.use(work.data_ptr())
         source = network.features
@@ -200,7 +188,7 @@ class NativeVocoder:
             threads=threads,
             counted=passes.most_phases,
             name="xtts-vocoder",
-            held=(memory, work, scratch),
+            held=(packed, work, scratch),
         )
         # The workers hold the team, not this: when that is gone, they end.
         weakref.finalize(self, self._team.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def inputs(codes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def pieces(
-    layers: FastVocoder,
+    layers: Any,
     latents: Tensor,
     speaker: Tensor,
     plan: StreamPlan | CarriedPlan,

@@ -28,6 +28,7 @@ from livekit_xtts.model.native_vocoder import NativeVocoder
 from livekit_xtts.model.streaming import stream_plan
 from livekit_xtts.model.vocoder import HifiGan
 from livekit_xtts.speech import ModelError
+from tests.model.test_carried import pieces as carried_pieces
 from tests.model.test_streaming import SINGLE, difference
 
 pytestmark = pytest.mark.skipif(bool(native_vocoder.missing()), reason=native_vocoder.missing())
@@ -142,21 +143,9 @@ def pieces(
     speed: float = 1.0,
     ends_known: bool = True,
 ) -> Iterator[Tensor]:
-    """Audio of chunks of so many codes each, repeated to the end, which may come as a surprise."""
+    """Audio of chunks of so many codes each; see `test_carried.pieces`."""
     plan = CarriedPlan(stream_plan(layers.config, speed))
-    codes = turn = decoded = 0
-    finished = False
-    while not finished:
-        before, codes = codes, min(len(latents), codes + chunks[turn % len(chunks)])
-        turn += 1
-        finished = codes == len(latents) and (ends_known or before == codes)
-        last = plan.final_samples(codes, finished)
-        window = plan.window(decoded, last, codes, finished)
-        part = latents[window.code_start : window.code_stop]
-        (audio,) = decode_carried(layers, [(part, speaker, window)])
-        assert audio.shape == (last - decoded,)
-        decoded = last
-        yield audio
+    return carried_pieces(layers, latents, speaker, plan, chunks, ends_known)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 13, FRAMES, FRAMES + 1, 2 * FRAMES + 7])

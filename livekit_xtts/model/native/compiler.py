@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import Any
 
+from livekit_xtts.model import processor
 from livekit_xtts.speech import ModelError
 
 # Vectors of 512 bits stay whole.
 ATTRIBUTES = (
     'attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }'
 )
+
+
+def missing(needed: frozenset[str]) -> str:
+    """Why code for some processor flags cannot be had here; "" where it can.
+
+    Args:
+        needed: As Linux names them.
+    """
+    lacking = needed - processor.flags()
+    if not sys.platform.startswith("linux"):
+        return "it is made for Linux"
+    if lacking:
+        return f"the processor lacks {', '.join(sorted(lacking))}"
+    if importlib.util.find_spec("llvmlite") is None:
+        return "llvmlite is not installed"
+    return ""
 
 
 def compiled(source: str, names: tuple[str, ...]) -> dict[str, int]:
