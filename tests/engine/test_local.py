@@ -1,4 +1,4 @@
-"""The engine's life: loading, readiness, refusals, failures, cancels, cloning, closing, threads."""
+"""The engine's life: loading, readiness, refusals, failures, cancels, closing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import math
-import os
 import subprocess
 import sys
 import threading
@@ -21,11 +20,10 @@ import pytest
 import torch
 
 from livekit_xtts.cachekey import speech_key
-from livekit_xtts.engine import exits, life, source, threads
+from livekit_xtts.engine import life, source
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
-from livekit_xtts.engine.ownthread import OwnThread
 from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
 from livekit_xtts.engine.source import random_voice
@@ -108,6 +106,12 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def ids(seed: int = 0, **changes: Any) -> SpeechRequest:
     return SpeechRequest(**{"text": "", "ids": (5, 6, 7), "seed": seed, "max_codes": 6, **changes})
+
+
+def noise(seconds: float, rate: int = 22_050, level: float = 0.1) -> ReferenceAudio:
+    generator = np.random.default_rng(0)
+    samples = generator.standard_normal(round(seconds * rate)).astype(np.float32) * level
+    return ReferenceAudio(samples, rate)
 
 
 def test_it_is_an_engine_and_speaks(engines: Any) -> None:
@@ -359,90 +363,6 @@ def test_closing_does_not_wait_for_a_step_that_hangs(engines: Any) -> None:
     assert len(inbox.events) == 1, "nothing follows the last event"
 
 
-def noise(seconds: float, rate: int = 22_050, level: float = 0.1) -> ReferenceAudio:
-    generator = np.random.default_rng(0)
-    samples = generator.standard_normal(round(seconds * rate)).astype(np.float32) * level
-    return ReferenceAudio(samples, rate)
-
-
-def test_cloning_goes_on_beside_requests(engines: Any) -> None:
-    """Steps are made between the beginning and the end of a cloning."""
-    engine = engines()
-    engine.load()
-    model, steps = engine._machine.model, engine._machine.scheduler.counters
-    begun, release = threading.Event(), threading.Event()
-    clone = model.clone
-
-    def held_clone(*arguments: Any) -> Any:
-        begun.set()
-        assert release.wait(LONG)
-        return clone(*arguments)
-
-    engine._machine.model.clone = held_clone
-    try:
-        future = engine.clone([noise(1.0)], name="anna")
-        assert begun.wait(LONG)
-        before = steps.steps
-        engine.submit(ids(max_codes=12), inbox := Inbox())
-        assert isinstance(inbox.wait(), SpeechDone)
-        assert steps.steps >= before + 11 and not future.done()
-        release.set()
-        voice = future.result(LONG)
-    finally:
-        del engine._machine.model.clone
-    assert voice.name == "anna" and voice.model == engine.info.fingerprint
-    assert voice.latents.shape == (32, 64) and len(voice.fingerprint) == 64
-    engine.submit(ids(voice=voice), spoken := Inbox())
-    assert isinstance(spoken.wait(), SpeechDone)
-
-
-def test_closing_gives_up_a_cloning(engines: Any) -> None:
-    engine = engines()
-    engine.load()
-    begun, release = threading.Event(), threading.Event()
-    engine._machine.clone = lambda *a: (begun.set(), release.wait(LONG))
-    engine._cloner._make = engine._machine.clone
-    running, queued = engine.clone([noise(1.0)]), engine.clone([noise(1.0)])
-    assert begun.wait(LONG)
-    engine.close()
-    for future in (running, queued):
-        with pytest.raises(EngineClosedError):
-            future.result(LONG)
-    release.set()
-
-
-@pytest.mark.parametrize(
-    ("reference", "words"),
-    [
-        ([], "no reference"),
-        ([noise(0.2)], "too short"),
-        ([noise(1.0, level=0.0)], "silent"),
-        ([noise(1.0, level=np.nan)], "not finite"),
-        ([ReferenceAudio(np.zeros((2, 30_000), np.float32), 22_050)], "mono"),
-        ([ReferenceAudio(np.zeros(30_000, np.float32), 0)], "rate"),
-        ([ReferenceAudio(np.zeros(700_000, np.float32), 1_000)], "longer"),
-    ],
-)
-def test_references_that_cannot_be_used(engines: Any, reference: Any, words: str) -> None:
-    with pytest.raises(VoiceError, match=words):
-        engines().clone(reference).result(LONG)
-
-
-def test_cloning_that_breaks_leaves_the_next_one_alone(engines: Any) -> None:
-    engine = engines()
-    engine.load()
-    make = engine._machine.clone
-
-    def explode(*arguments: Any) -> Any:
-        engine._cloner._make = make
-        raise RuntimeError("broken")
-
-    engine._cloner._make = explode
-    with pytest.raises(EngineFailedError, match="broken"):
-        engine.clone([noise(1.0)]).result(LONG)
-    assert engine.clone([noise(1.0)]).result(LONG)
-
-
 def test_a_folder_without_vocabulary_speaks_ids_alone(
     engines: Any, small_model: XttsModel, tmp_path: Path
 ) -> None:
@@ -534,41 +454,6 @@ def test_a_loop_that_has_gone_is_a_cancel(engines: Any) -> None:
     assert task.done
 
 
-def test_threads_of_the_host_stay_as_they_are() -> None:
-    before = torch.get_num_threads()
-    seen: list[int] = []
-
-    def own() -> None:
-        threads.use_threads(before + 1)
-        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        later.start()
-        later.join()
-        seen.append(torch.get_num_threads())
-
-    thread = threading.Thread(target=own)
-    thread.start()
-    thread.join()
-    assert seen == [before, before + 1] and torch.get_num_threads() == before
-
-
-def test_the_engines_thread_uses_the_threads_asked_for(
-    engines: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[int, str]] = []
-    monkeypatch.setattr(
-        life, "use_threads", lambda count: asked.append((count, threading.current_thread().name))
-    )
-    engines(threads=3).load()
-    assert asked == [(3, "xtts-engine")]
-
-
-def test_priority_is_lowered_only_where_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads.sys, "platform", "win32")
-    assert not threads.lower_priority()
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert threads.available() >= 1
-
-
 def test_an_engine_belongs_to_its_process(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engines()
     engine.load()
@@ -653,114 +538,6 @@ def test_more_ids_than_the_models_table_are_refused(engines: Any) -> None:
         assert isinstance(event := inbox.wait(), kind)
     assert isinstance(event.error, InvalidRequestError)
     assert "1 to 30 text ids, not 31" in str(event.error)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "chosen"),
-    [({1: 1.0, 2: 0.55}, 2), ({1: 1.0, 2: 0.95}, 1), ({1: 1.0, 2: 10.0}, 1)],
-    ids=["quiet", "no gain", "crowded"],
-)
-def test_as_many_threads_as_gain_something(
-    seconds: dict[int, float], chosen: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    order: list[int] = []
-
-    def probe(count: int) -> float:
-        order.append(count)
-        return seconds[count] * (50.0 if len(order) == 3 else 1.0)  # One hiccup decides nothing.
-
-    with caplog.at_level(logging.INFO):
-        assert threads.better_threads(2, probe) == chosen
-    assert order == [1, 2] * threads.ROUNDS
-    assert ("one thread instead of 2" in caplog.text) == (chosen == 1)
-    assert threads.better_threads(1, probe) == 1 and len(order) == 2 * threads.ROUNDS
-
-
-def test_the_probe_leaves_the_hosts_threads_alone() -> None:
-    before = torch.get_num_threads()
-    seen: list[float] = []
-    thread = threading.Thread(target=lambda: seen.extend(threads.layers_s(n) for n in (1, 2)))
-    thread.start()
-    thread.join(LONG)
-    assert all(value > 0.0 for value in seen) and len(seen) == 2
-    assert torch.get_num_threads() == before
-
-
-def test_work_elsewhere_has_its_own_threads_and_ends_with_them() -> None:
-    before = torch.get_num_threads()
-    done_by: list[threading.Thread] = []
-
-    def work() -> int:
-        done_by.append(threading.current_thread())
-        return torch.get_num_threads()
-
-    assert threads.elsewhere(work, 3) == 3
-    assert threads.elsewhere(work) == before
-    assert torch.get_num_threads() == before
-    assert threading.current_thread() not in done_by
-    assert not any(thread.is_alive() for thread in done_by)
-    with pytest.raises(ModelError, match="no such weights"):
-        threads.elsewhere(lambda: raises(ModelError("no such weights")))
-
-
-def test_work_elsewhere_ends_with_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    guards: list[Any] = []
-    monkeypatch.setattr(exits, "at_exit", guards.append)
-    working, ended = threading.Event(), threading.Event()
-
-    def work() -> None:
-        working.set()
-        try:
-            while True:  # Until it is interrupted.
-                working.wait()
-        finally:
-            ended.set()
-
-    told: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            threads.elsewhere(work)
-        except SystemExit as error:
-            told.append(error)
-
-    outer = threading.Thread(target=wait, daemon=True)
-    outer.start()
-    assert working.wait(LONG)
-    guards[0].leave()
-    assert ended.wait(LONG)
-    outer.join(LONG)
-    assert not outer.is_alive() and told, "who waits learns of it"
-
-
-def test_vocoding_has_a_thread_of_its_own() -> None:
-    own = OwnThread(2, "own")
-    assert own(torch.get_num_threads) == 2
-    assert own(threading.current_thread) is own(threading.current_thread)
-    assert own(threading.current_thread) is not threading.current_thread()
-    with pytest.raises(ModelError, match="broken"):
-        own(lambda: raises(ModelError("broken")))
-
-
-def raises(error: Exception) -> None:
-    raise error
-
-
-def test_threads_are_measured_only_where_nobody_chose(
-    engines: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(threads, "better_threads", lambda most: asked.append(most) or 1)
-    used: list[int] = []
-    monkeypatch.setattr(life, "use_threads", used.append)
-    engines(threads=2).load()
-    engines(threads=None).load()
-    assert asked == [] and used == [2], "with given step times audio has the same bits everywhere"
-    engine = engines(threads=None, times=None)
-    engine.load()
-    assert asked == [3] and used == [2, 1]
-    assert engine.info.threads == 3
 
 
 def test_engines_that_end_otherwise_or_have_another_voice_share_no_cached_speech(
