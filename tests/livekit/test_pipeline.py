@@ -269,7 +269,9 @@ async def test_a_failed_segment_is_not_begun_again_once_it_was_heard(engine: Fak
         async for event in Pipeline(engine).speak(THREE, pacing=STREAMED):
             heard.append(event)
     assert len([event for event in heard if isinstance(event, SegmentFinished)]) == 1
-    assert len(engine.requests) == 2
+    # The third may have been begun ahead by then, or not.
+    again = [request for request in engine.requests if request.text.startswith("Two")]
+    assert len(again) == 1
 
 
 async def test_an_unknown_language_is_refused(engine: FakeEngine) -> None:
