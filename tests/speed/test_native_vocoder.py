@@ -6,7 +6,9 @@ import gc
 import itertools
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,8 +24,9 @@ from livekit_xtts.model.carried import CarriedPlan, Carry, decode_carried
 from livekit_xtts.model.checkpoint import create_random, save_model
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.fast_vocoder import FINAL_SLOPE, SLOPE, FastVocoder
+from livekit_xtts.model.native.convolve import POSITIONS
 from livekit_xtts.model.native.network import FRAMES, Network
-from livekit_xtts.model.native.passes import KEPT
+from livekit_xtts.model.native.passes import KEPT, Passes, Weights, _made, _Writer
 from livekit_xtts.model.native_vocoder import NativeVocoder
 from livekit_xtts.model.streaming import stream_plan
 from livekit_xtts.model.vocoder import HifiGan
@@ -383,3 +386,30 @@ def test_with_tiles_of_bfloat16_the_quickest_is_taken(
     monkeypatch.setattr(processor, "flags", lambda: flags)
     assert type(precision.make_vocoder(model, "bf16")) is kind
     assert asked == [NativeVocoder, FastVocoder]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("config", [*CONFIGS.values(), XttsConfig()], ids=[*CONFIGS, "full size"])
+def test_tiles_write_nowhere_but_in_their_signals(config: XttsConfig, size: int) -> None:
+    """Tiles go beyond what is asked for, and machine code that goes too far tells nobody."""
+    network = Network(config, size)
+    passes = Passes(network, defaultdict(int), defaultdict(lambda: Weights(0, 0, 0)))
+    for stage in network.stages:
+        spans = sorted((s.place, s.rows * s.stride) for s in [*network.between, *stage.signals])
+        assert all(place + length <= after for (place, length), (after, _) in pairwise(spans))
+    operations = [network.pre, *(op for s in network.stages for phase in s.phases for op in phase)]
+    lengths = itertools.product((0, 1, 2, 3, 5, 8, 20, 100), (0, 1, 2, 3, 7, FRAMES), (True, False))
+    for frames, more, last in lengths:
+        writer = _Writer(passes, min(frames, network.steady), more, last)
+        for op in operations:
+            done, end = writer._range(op)
+            tiled = -(-max(0, end - done) // POSITIONS) * POSITIONS
+            for signal in _made([op]) if tiled else ():
+                first = writer._row(signal, op.phases * done - op.shift) - signal.place
+                assert first >= 0
+                assert first + tiled * op.phases * signal.stride <= signal.rows * signal.stride
+            read = writer._row(op.source, done - op.left)
+            rows = tiled + (op.taps - 1) * op.dilation
+            assert not tiled or 0 <= read <= passes.bytes - rows * op.source.stride
+        found = passes.get(frames, more, last)
+        assert found.phases <= passes.most_phases and found.samples <= passes.most_samples

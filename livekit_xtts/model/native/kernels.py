@@ -1,4 +1,4 @@
-"""The pieces of the step: norms, 8-bit products, attention, the head.
+"""The pieces of the step: norms, 8-bit values, attention, the head.
 
 A row's numbers come from instructions that do not depend on how many other rows there are, nor on
 the number of threads: whole-number sums are exact, and float sums are taken in one fixed order.
