@@ -97,7 +97,7 @@ class MissedStops(Sampler):
         """As `Sampler.assign`."""
         super().assign(slot, sampling, seed, stop_bias)
         if self._lowered is None:
-            self._lowered = torch.zeros(self._floats.shape[0])
+            self._lowered = torch.zeros(self._used.shape[0])
         self._lowered[slot] = LOWERED if seed % 2 else 0.0
 
     def penalised(self, slots: Tensor, logits: Tensor, positions: Tensor) -> Tensor:

@@ -116,9 +116,9 @@ class NoStepper(Stepper):
     def _draw(self, slots: Tensor, positions: Tensor, latents: Tensor, logits: Tensor) -> Tensor:
         return self._codes[: len(slots)]
 
-    def first(self, slot: int, hidden: Tensor) -> Any:
-        """A first code."""
-        return _Copy(self._codes[:1])
+    def first(self, slots: Sequence[int], hidden: Tensor) -> Any:
+        """First codes."""
+        return _Copy(self._codes[: len(slots)])
 
     def latents(self, slot: int, start: int, stop: int) -> Tensor:
         """Shape (stop - start, width)."""

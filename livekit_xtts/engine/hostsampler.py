@@ -35,7 +35,7 @@ class HostSampler(Sampler):
     ) -> None:
         super().__init__(slots, codes, positions, start_code=start_code, stop_code=stop_code)
         # The same memory, without torch in between.
-        self._tables = (self._floats.numpy(), self._wholes.numpy())
+        self._rows = self._settings.numpy()
         self._states = (self._used.numpy(), self._noise.numpy())
 
     def draw(self, slots: Tensor, logits: Tensor, positions: Tensor) -> Tensor:
@@ -46,9 +46,7 @@ class HostSampler(Sampler):
     def _draw(self, slot: int, logits: Float32, position: int) -> int:
         if not np.isfinite(logits.sum()):
             return NOT_FINITE
-        floats, wholes = self._tables
-        temperature, drop_mass, penalty, expected, rate, limit = floats[slot]
-        top_k, do_sample = wholes[slot]
+        temperature, drop_mass, penalty, expected, rate, limit, top_k, do_sample = self._rows[slot]
         used, noise = self._states
         scores = logits.copy()
         before = used[slot].nonzero()[0]
@@ -58,7 +56,7 @@ class HostSampler(Sampler):
             excess = max(np.float32(0.0), np.float32(position) / expected - np.float32(1.0))
             scores[self.stop_code] += min(excess * rate, limit)
         if do_sample:
-            code = _sampled(scores / temperature, top_k, drop_mass, noise[slot, position])
+            code = _sampled(scores / temperature, int(top_k), drop_mass, noise[slot, position])
         else:
             code = int(scores.argmax())
         used[slot, code] = True

@@ -81,6 +81,7 @@ class Progress:
         slot: Its slot while it has one, else -1.
         prompt: Positions of the prompt, once it is known.
         embeddings: The prompt, until all of it is in the slot; shape (prompt, width).
+        fed: In place of embeddings: what each position after the voice's feeds, and its place.
         filled: Positions of the prompt that are in the slot.
         launched: Steps begun.
         codes: Codes read so far, without the stop code.
@@ -97,6 +98,7 @@ class Progress:
     slot: int = -1
     prompt: int = 0
     embeddings: Tensor | None = None
+    fed: tuple[list[int], list[int]] = ([], [])
     filled: int = 0
     launched: int = 0
     codes: list[int] = field(default_factory=list)

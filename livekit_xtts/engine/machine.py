@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from livekit_xtts.engine import calibrate
 from livekit_xtts.engine.aligner import aligner_for
+from livekit_xtts.engine.batched import BatchedPrompts
 from livekit_xtts.engine.capacity import choose, free_bytes, itemsize_of
 from livekit_xtts.engine.counters import Counters
 from livekit_xtts.engine.ends import Ends
-from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
+from livekit_xtts.engine.graphs import Capture, GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.hostsampler import HostSampler
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.offload import Residence
@@ -27,23 +27,20 @@ from livekit_xtts.engine.policy import sustainable_streams
 from livekit_xtts.engine.prepare import Preparer
 from livekit_xtts.engine.prompts import Prompts
 from livekit_xtts.engine.sampler import Sampler
-from livekit_xtts.engine.schedule import CONTEXT_CODES, PROFILES, ChunkSchedule
+from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule
 from livekit_xtts.engine.scheduler import Scheduler
 from livekit_xtts.engine.settings import Settings
 from livekit_xtts.engine.source import Loaded, random_voice
 from livekit_xtts.engine.step import Stepper
 from livekit_xtts.engine.threads import elsewhere, use_threads
-from livekit_xtts.model.carried import CarriedPlan, Layers, decode_carried
-from livekit_xtts.model.fast_vocoder import FastVocoder
+from livekit_xtts.engine.vocoding import ModelVocoder, carrying
 from livekit_xtts.model.lean import give_back
-from livekit_xtts.model.makers import Vocoder, release_copies
+from livekit_xtts.model.makers import BatchVocoder, release_copies
 from livekit_xtts.model.native_step import NativeRunner
-from livekit_xtts.model.native_vocoder import NativeVocoder, missing
+from livekit_xtts.model.native_vocoder import NativeVocoder
 from livekit_xtts.model.onnx_step import OnnxRunner
 from livekit_xtts.model.precision import Parts, prepare
-from livekit_xtts.model.runner import GptRunner
-from livekit_xtts.model.streaming import StreamPlan, decode_windows, stream_plan
-from livekit_xtts.model.vocoder import HifiGan
+from livekit_xtts.model.runner import BatchRunner, GptRunner
 from livekit_xtts.speech import EngineInfo, ModelError, ReferenceAudio, SpeechRequest, Voice
 from livekit_xtts.voicefile import make_voice
 
@@ -54,67 +51,6 @@ def _manner(ends: Ends, voice: Voice | None) -> str:
     """What of an engine shapes its speech beside model, precision and request."""
     shaping = f"{ends} {voice.fingerprint if voice else ''}"
     return hashlib.sha256(shaping.encode()).hexdigest()
-
-
-class ModelVocoder:
-    """The vocoder of a model, as the scheduler wants it.
-
-    On a CPU every layer keeps what it needs again. Elsewhere windows with all their context go
-    through together, so that hundreds of them are one call.
-
-    Args:
-        vocoder: Decodes windows.
-        layers: Keep what they need again, and decode in its place; None on other devices.
-        own: Where to decode; None for the calling thread.
-
-    Attributes:
-        carries: Whether layers keep what they need again.
-        context_codes: Codes around a window that are computed besides the window's own.
-    """
-
-    def __init__(
-        self, vocoder: Vocoder, layers: Layers | None = None, own: OwnThread | None = None
-    ) -> None:
-        self._vocoder = vocoder
-        self._layers = layers
-        self._own = own
-        self.carries = layers is not None
-        self.context_codes = 0 if self.carries else CONTEXT_CODES
-
-    def plan(self, speed: float) -> StreamPlan | CarriedPlan:
-        """The plan of an utterance at that speed."""
-        plan = stream_plan(self._vocoder.config, speed)
-        return plan if self._layers is None else CarriedPlan(plan)
-
-    def decode(self, items: Sequence[tuple[Tensor, Tensor, Any]]) -> list[Tensor]:
-        """See `model.streaming.decode_windows` and `model.carried.decode_carried`."""
-        if self._own is None:
-            return self._decode(items)
-        return self._own(lambda: self._decode(items))
-
-    @torch.no_grad()
-    def _decode(self, items: Sequence[tuple[Tensor, Tensor, Any]]) -> list[Tensor]:
-        if self._layers is not None:
-            return decode_carried(self._layers, items)
-        return decode_windows(cast(HifiGan, self._vocoder), items)
-
-
-def carrying(vocoder: Vocoder, threads: int | None) -> Layers:
-    """A vocoder whose layers keep what they need again.
-
-    Args:
-        vocoder: On the CPU.
-        threads: Of a compiled one; None where torch's threads are at work beside it.
-    """
-    if isinstance(vocoder, NativeVocoder | FastVocoder):
-        return vocoder
-    plain = cast(HifiGan, vocoder)
-    if threads is not None and not missing(torch.float32):
-        try:
-            return NativeVocoder(plain, threads, torch.float32)
-        except ModelError as error:
-            logger.info("the vocoder is not compiled: %s", error)
-    return FastVocoder(plain, torch.float32, laid_out=False)
 
 
 def pick_device(asked: str) -> str:
@@ -154,8 +90,9 @@ class Machine:
         self.tokenizer = loaded.tokenizer
         self.device = model.gpt.mel_head.weight.device
         cuda = self.device.type == "cuda"
-        # Rows that pad a graph's bucket need a slot that is nobody's.
-        scratch = 1 if cuda and settings.graphs else 0
+        capture = cuda_capture() if cuda and settings.graphs else None
+        # Rows that fill up a fixed number of them need a slot that is nobody's.
+        scratch = 1 if cuda else 0
         capacity = choose(
             config,
             self.device,
@@ -193,15 +130,12 @@ class Machine:
             stop_code=config.gpt_stop_audio_token,
         )
         stepper = Stepper(self.runner, sampler, config.max_codes)
-        if scratch:
+        if capture is not None:
             stepper = GraphedStepper(
-                self.runner,
-                sampler,
-                config.max_codes,
-                sizes=buckets(slots),
-                capture=cuda_capture(),
+                self.runner, sampler, config.max_codes, sizes=buckets(slots), capture=capture
             )
-        vocoder = self._vocoder = self._make_vocoder(parts, loaded)
+        prompts = self._make_prompts(capture)
+        vocoder = self._vocoder = self._make_vocoder(parts, loaded, capture)
         speaker = random_voice(model).speaker_embedding
         self.times = settings.times or calibrate.measure(
             self.runner,
@@ -209,7 +143,9 @@ class Machine:
             vocoder,
             slots=slots,
             speaker=torch.tensor(speaker, device=self.device),
+            rehearse=prompts.rehearse,
             context_codes=vocoder.context_codes,
+            batch=vocoder.batch,
         )
         self.schedule = ChunkSchedule(PROFILES[settings.profile], self.times, slots)
         self.streams = sustainable_streams(self.schedule, slots)
@@ -232,7 +168,7 @@ class Machine:
         words = aligner_for(model.gpt, loaded.tokenizer, model.fingerprint, loaded.folder)
         self.scheduler = Scheduler(
             stepper,
-            Prompts(model.gpt, self.runner, config.gpt_start_audio_token),
+            prompts,
             vocoder,
             Preparer(
                 self.info,
@@ -255,7 +191,7 @@ class Machine:
             clock=settings.clock,
             streams=self.streams,
             ends=settings.ends,
-            window_batch=64 if cuda else 1,
+            window_batch=vocoder.batch,
             depth=1 if cuda else 0,
         )
 
@@ -275,17 +211,29 @@ class Machine:
                 "offload_after= needs a model that is this engine's alone: give its folder or name"
                 " in place of a model in memory"
             )
-        held = (self.model, self.runner, vocoder, self.scheduler.prompts)
+        prompts = self.scheduler.prompts
+        held = (self.model, self.runner, vocoder, prompts)
+
+        def release() -> None:
+            for part in (stepper, prompts, vocoder):
+                part.release()
+
         cache = getattr(self.runner, "cache", None)
         return Residence(
             settings.offload_after,
             self.device,
             weights=lambda: held,
             scratch=lambda: [*stepper.scratch(), *([cache.data] if cache is not None else [])],
-            release=stepper.release,
+            release=release,
         )
 
-    def _make_vocoder(self, parts: Parts, loaded: Loaded) -> ModelVocoder:
+    def _make_prompts(self, capture: Capture | None) -> Prompts:
+        gpt, start = self.model.gpt, self.model.config.gpt_start_audio_token
+        if isinstance(self.runner, BatchRunner):
+            return BatchedPrompts(gpt, self.runner, start, capture=capture)
+        return Prompts(gpt, self.runner, start)
+
+    def _make_vocoder(self, parts: Parts, loaded: Loaded, capture: Capture | None) -> ModelVocoder:
         """What decodes windows, with threads that are in nobody's way.
 
         Where the step has threads of its own, torch's work on the calling thread uses one thread
@@ -293,6 +241,8 @@ class Machine:
         """
         self.threads = torch.get_num_threads()
         if self.device.type != "cpu":
+            if capture is not None and isinstance(parts.vocoder, BatchVocoder):
+                parts.vocoder.capture(capture)
             return ModelVocoder(parts.vocoder)
         alone = self.threads == 1
         stepping = isinstance(self.runner, NativeRunner | OnnxRunner)

@@ -166,7 +166,7 @@ class Policy:
         done, made = progress.latents, progress.decoded
         for cut in progress.cuts[progress.cut : progress.cut + LOOK_AHEAD]:
             codes = max(0, min(cut, job.prepared.budget) - done)
-            work = codes * self._times.step(streams) + streams * self._times.window(max(codes, 1))
+            work = codes * self._times.step(streams) + self._times.windows(streams, max(codes, 1))
             lead -= self._margin * work
             if lead < 0.0:
                 return True

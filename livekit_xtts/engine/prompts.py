@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +84,26 @@ class Prompts:
             job.progress.filled = state.latents.shape[0]
         return int(embeddings.shape[0])
 
-    def advance(self, job: Job) -> Tensor:
-        """Read one piece of the prompt.
+    def together(self, job: Job, filling: Sequence[Job]) -> list[Job]:
+        """The jobs whose prompts the next piece is of.
+
+        Args:
+            job: The one that is due.
+            filling: All whose prompts are not in their slots yet.
+        """
+        return [job]
+
+    def advance(self, jobs: Sequence[Job]) -> tuple[list[Job], Tensor]:
+        """Read one piece of prompts.
+
+        Args:
+            jobs: From `together`.
 
         Returns:
-            The hidden state of the piece's last position, shape (1, width).
+            Those whose prompts are complete now, and the hidden state of the last position of
+            each, shape (jobs, width).
         """
+        (job,) = jobs
         progress, state = job.progress, job.voice
         embeddings = progress.embeddings
         assert embeddings is not None
@@ -101,6 +116,16 @@ class Prompts:
         progress.filled = stop
         if stop == border and state.prefix is None:
             state.prefix = self._runner.export_prefix(progress.slot, border)
-        if stop == progress.prompt:
-            progress.embeddings = None
-        return hidden[-1:]
+        if stop < progress.prompt:
+            return [], hidden[:0]
+        progress.embeddings = None
+        return [job], hidden[-1:]
+
+    def rehearse(self) -> None:
+        """Read a piece into the first slot, so that it can be timed; nobody may have the slot."""
+        width = self._runner.config.gpt_n_model_channels
+        size = min(self._runner.piece, self._runner.length)
+        self._runner.prefill(0, torch.zeros(size, width, device=self._runner.device), 0)
+
+    def release(self) -> None:
+        """Give up what knows addresses of weights; nothing here."""

@@ -19,6 +19,10 @@ PROMPT_ID = 1
 NOT_FINITE = -1
 """What `Sampler.draw` gives in place of a code where a row's logits are not finite."""
 
+_SETTINGS = 8
+"""Numbers of a slot's settings: temperature, what top-p drops, penalty, the stop bias (3), top-k
+and whether to sample."""
+
 
 def shaped(
     scores: Tensor, temperature: Tensor, top_k: Tensor, drop_mass: Tensor
@@ -70,16 +74,18 @@ class Sampler:
         self.positions = positions
         self.start_code = start_code
         self.stop_code = stop_code
-        # One row of settings a slot: temperature, 1 - top_p, penalty, and the stop bias.
-        self._floats = torch.ones(slots, 6, device=device)
-        # top_k and do_sample.
-        self._wholes = torch.ones(slots, 2, dtype=torch.long, device=device)
+        # One row a slot, so that a request's settings and noise go to the device in one copy.
+        self._table = torch.ones(slots, _SETTINGS + positions, device=device)
+        self._settings = self._table[:, :_SETTINGS]
+        self._noise = self._table[:, _SETTINGS:]
         self._used = torch.zeros(slots, codes, dtype=torch.bool, device=device)
-        self._noise = torch.zeros(slots, positions, device=device)
+        self._unused = torch.zeros(codes, dtype=torch.bool)
+        self._unused[[PROMPT_ID, start_code]] = True
+        self._unused = self._unused.to(device)
 
     def scratch(self) -> list[Tensor]:
         """Tensors whose contents nobody needs while no slot is taken."""
-        return [self._floats, self._wholes, self._used, self._noise]
+        return [self._table, self._used]
 
     def assign(
         self, slot: int, sampling: Sampling, seed: int, stop_bias: StopBias | None = None
@@ -95,25 +101,25 @@ class Sampler:
         """
         bias = stop_bias or StopBias()
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.rand(self.positions, generator=generator)
-        drop_mass = -1.0 if sampling.top_p >= 1.0 else 1.0 - sampling.top_p
-        floats = torch.tensor(
+        row = torch.empty(self._table.shape[1])
+        torch.rand(self.positions, generator=generator, out=row[_SETTINGS:])
+        row[:_SETTINGS] = torch.tensor(
             [
                 sampling.temperature,
-                drop_mass,
+                -1.0 if sampling.top_p >= 1.0 else 1.0 - sampling.top_p,
                 sampling.repetition_penalty,
                 bias.expected,
                 bias.rate,
                 bias.limit,
+                min(sampling.top_k, self.codes) or self.codes,
+                sampling.do_sample,
             ]
         )
-        keep = min(sampling.top_k, self.codes) or self.codes
-        self._floats[slot].copy_(floats, non_blocking=True)
-        self._wholes[slot].copy_(torch.tensor([keep, sampling.do_sample]), non_blocking=True)
-        self._noise[slot].copy_(noise, non_blocking=True)
-        self._used[slot] = False
-        self._used[slot, PROMPT_ID] = True
-        self._used[slot, self.start_code] = True
+        if self._table.device.type == "cuda":
+            # From other memory the copy would wait for the steps before it.
+            row = row.pin_memory()
+        self._table[slot].copy_(row, non_blocking=True)
+        self._used[slot].copy_(self._unused)
 
     def penalised(self, slots: Tensor, logits: Tensor, positions: Tensor) -> Tensor:
         """Apply the repetition penalty and the stop bias.
@@ -126,7 +132,7 @@ class Sampler:
         Returns:
             Scores of shape (rows, codes).
         """
-        settings = self._floats[slots]
+        settings = self._settings[slots]
         penalty = settings[:, 2, None]
         lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
         scores = torch.where(self._used[slots], lowered, logits)
@@ -146,14 +152,14 @@ class Sampler:
             Codes of shape (rows,), long; `NOT_FINITE` where a row's logits are not finite.
         """
         scores = self.penalised(slots, logits, positions)
-        settings, wholes = self._floats[slots], self._wholes[slots]
-        values, order = shaped(scores, settings[:, 0], wholes[:, 0], settings[:, 1])
+        settings = self._settings[slots]
+        values, order = shaped(scores, settings[:, 0], settings[:, 6].long(), settings[:, 1])
         mass = torch.softmax(values, dim=-1).cumsum(dim=-1)
         # One uniform number a code picks a place on the cumulated mass; what was dropped has none.
         target = self._noise[slots, positions][:, None] * mass[:, -1:]
         place = torch.searchsorted(mass, target, right=True).clamp(max=self.codes - 1)
         drawn = order.gather(1, place)[:, 0]
-        codes = torch.where(wholes[:, 1] > 0, drawn, scores.argmax(dim=-1))
+        codes = torch.where(settings[:, 7] > 0, drawn, scores.argmax(dim=-1))
         self._used[slots, codes] = True
         # A sum is finite only where every logit is, and costs one pass.
         return torch.where(torch.isfinite(logits.sum(dim=-1)), codes, NOT_FINITE)

@@ -53,6 +53,7 @@ class StepTimes:
         piece_s: One piece of prompt prefill.
         context_codes: Codes around a window that the vocoder computes besides the window's own;
             0 where its layers keep what they need again.
+        batch: Windows that are decoded together, and share the fixed part.
     """
 
     step_s: float
@@ -61,6 +62,7 @@ class StepTimes:
     window_code_s: float = 0.0
     piece_s: float = 0.0
     context_codes: int = CONTEXT_CODES
+    batch: int = 1
 
     def step(self, rows: int) -> float:
         """Seconds of a step with so many rows."""
@@ -70,9 +72,14 @@ class StepTimes:
         """Seconds of a vocoder window that brings so many new codes."""
         return self.window_s + (codes + self.context_codes) * self.window_code_s
 
+    def windows(self, streams: int, codes: int) -> float:
+        """Seconds of a window for each of so many streams, each bringing so many new codes."""
+        fixed = -(-streams // self.batch) * self.window_s
+        return fixed + streams * (codes + self.context_codes) * self.window_code_s
+
     def chunk(self, codes: int, streams: int = 1) -> float:
         """Seconds until each of so many streams has got a chunk of so many codes."""
-        return codes * self.step(streams) + streams * self.window(codes)
+        return codes * self.step(streams) + self.windows(streams, codes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ same in any company.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -236,22 +236,33 @@ class Scheduler:
     # ---- working --------------------------------------------------------------------------
 
     def _fill(self, job: Job) -> None:
-        progress = job.progress
+        jobs = self.prompts.together(job, self._filling)
         try:
-            hidden = self.prompts.advance(job)
-            self.counters.pieces += 1
-            if progress.filled < progress.prompt:
-                return
-            # The prompt's last position draws the first code.
-            self._flights.append(((job,), self._stepper.first(progress.slot, hidden)))
+            self._read_prompts(jobs)
         except Exception as error:
-            self._fail(job, error, "reading the prompt")
-            return
-        progress.launched = 1
-        self._filling.remove(job)
-        self._speaking.append(job)
-        self._note(job)
+            if len(jobs) == 1:
+                self._fail(job, error, "reading the prompt")
+                return
+            for each in jobs:  # One of them may be at fault: each once more, alone.
+                try:
+                    self._read_prompts([each])
+                except Exception as failure:
+                    self._fail(each, failure, "reading the prompt")
         self._catch_up()
+
+    def _read_prompts(self, jobs: Sequence[Job]) -> None:
+        ended, hidden = self.prompts.advance(jobs)
+        self.counters.pieces += 1
+        if not ended:
+            return
+        # A prompt's last position draws the first code.
+        codes = self._stepper.first([job.progress.slot for job in ended], hidden)
+        self._flights.append((tuple(ended), codes))
+        for job in ended:
+            job.progress.launched = 1
+            self._filling.remove(job)
+            self._speaking.append(job)
+            self._note(job)
 
     def _step(self, job: Job) -> None:
         jobs = tuple(self._policy.company(job, self._speaking, self._clock()))

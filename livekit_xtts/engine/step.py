@@ -50,6 +50,41 @@ class HostCopy:
         return self._host
 
 
+class HostPart:
+    """A stretch of a `HostCopy` that several share; used as one.
+
+    Args:
+        copy: The whole.
+        start: Where the stretch begins.
+        stop: Where it ends.
+    """
+
+    def __init__(self, copy: HostCopy, start: int, stop: int) -> None:
+        self._copy = copy
+        self._span = slice(start, stop)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._copy.ready
+
+    def wait(self) -> Tensor:
+        """The stretch on the host, waiting for the device if need be."""
+        return self._copy.wait()[self._span]
+
+
+def host_copies(tensors: Sequence[Tensor]) -> Sequence[HostCopy | HostPart]:
+    """One-dimensional tensors on their way to the host: from a device all in one copy."""
+    if len(tensors) < 2 or tensors[0].device.type == "cpu":
+        return [HostCopy(tensor) for tensor in tensors]
+    copy, at = HostCopy(torch.cat(list(tensors))), 0
+    parts = []
+    for tensor in tensors:
+        parts.append(HostPart(copy, at, at + len(tensor)))
+        at += len(tensor)
+    return parts
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Which slots take part in a step, and where each of them is.
@@ -82,18 +117,19 @@ class Stepper:
         self._positions = positions
         self._latents: Tensor | None = None
 
-    def first(self, slot: int, hidden: Tensor) -> HostCopy:
-        """Draw a request's first code from the last hidden state of its prompt.
+    def first(self, slots: Sequence[int], hidden: Tensor) -> HostCopy:
+        """Draw requests' first codes from the last hidden states of their prompts.
 
         Args:
-            slot: Its slot.
-            hidden: Shape (1, width).
+            slots: Their slots.
+            hidden: Shape (requests, width).
 
         Returns:
-            The code, shape (1,), on its way to the host.
+            The codes, shape (requests,), on their way to the host.
         """
-        slots, positions, _ = self.indices(Rows((slot,), (0,), (0,)))
-        return HostCopy(self._draw(slots, positions, hidden, self.runner.logits(hidden)))
+        none = (0,) * len(slots)
+        rows, positions, _ = self.indices(Rows(tuple(slots), none, none))
+        return HostCopy(self._draw(rows, positions, hidden, self.runner.logits(hidden)))
 
     def body(self, slots: Tensor, positions: Tensor, lengths: Tensor) -> Tensor:
         """The step itself, on tensors; what a graph captures.

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from livekit_xtts.engine.job import Job
-from livekit_xtts.engine.step import HostCopy, Stepper
+from livekit_xtts.engine.step import HostCopy, HostPart, Stepper, host_copies
 from livekit_xtts.speech import EngineFailedError, Float32
 
 
@@ -65,7 +65,7 @@ class WindowLane:
     def __init__(self, stepper: Stepper, vocoder: Vocoder) -> None:
         self._stepper = stepper
         self._vocoder = vocoder
-        self._flying: deque[tuple[Due, HostCopy]] = deque()
+        self._flying: deque[tuple[Due, HostCopy | HostPart]] = deque()
         self.decoded = 0
 
     @staticmethod
@@ -94,17 +94,17 @@ class WindowLane:
         spans = [due.job.plan.final_samples(due.codes, due.final) for due in dues]
         try:
             items = [self._item(due, last) for due, last in zip(dues, spans, strict=True)]
-            decoded = self._vocoder.decode(items)
+            decoded = host_copies(self._vocoder.decode(items))
         except Exception as error:
             if len(dues) == 1:
                 return [(dues[0].job, _failure(error))]
             # One of them may be at fault: each once more, alone.
             return [failed for job in jobs for failed in self.run([job])]
-        for due, last, audio in zip(dues, spans, decoded, strict=True):
+        for due, last, copy in zip(dues, spans, decoded, strict=True):
             progress = due.job.progress
             progress.decoded = last
             progress.cut = len(progress.cuts) + 1 if due.final else progress.cut + 1
-            self._flying.append((due, HostCopy(audio)))
+            self._flying.append((due, copy))
         self.decoded += len(dues)
         return []
 

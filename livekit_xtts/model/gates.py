@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from livekit_xtts.model.exact import exact_convolutions
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -170,7 +172,8 @@ def judge_vocoder(
         speaker_embedding = speaker_embedding / speaker_embedding.norm()
     features = vocoder.features(latents[:_VOCODER_CODES].to(device).float())[None]
     speaker = speaker_embedding[None].to(device)
-    expected = vocoder(features, speaker).double()
+    with exact_convolutions():
+        expected = vocoder(features, speaker).double()
     difference = reduced(features, speaker).double() - expected
     noise = difference.square().mean()
     ratio = expected.var() / noise.clamp(min=1e-30)

@@ -7,23 +7,33 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from livekit_xtts.model import native_step, native_vocoder, onnx_graph, onnx_step, processor
+from livekit_xtts.model import (
+    device,
+    native_step,
+    native_vocoder,
+    onnx_graph,
+    onnx_step,
+    processor,
+)
 from livekit_xtts.model.carried import Carry, Layers
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.gates import SPEECHES, judge_gpt, judge_vocoder
 from livekit_xtts.model.native import layout
-from livekit_xtts.model.runner import TorchRunner
+from livekit_xtts.model.runner import BatchRunner, TorchRunner
 from livekit_xtts.model.verdicts import GRAPH_FILE, PACKED_FILE, Verdicts
 from livekit_xtts.speech import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livekit_xtts.model.config import XttsConfig
     from livekit_xtts.model.gpt import GptRunner
+    from livekit_xtts.model.streaming import Window
     from livekit_xtts.model.xtts import XttsModel
 
 logger = logging.getLogger(__name__)
@@ -48,6 +58,27 @@ class Vocoder(Protocol):
 
     def __call__(self, features: Tensor, speaker_embedding: Tensor) -> Tensor:
         """Frames (batch, width, frames) and speakers (batch, d_vector_dim) to samples."""
+        ...
+
+
+@runtime_checkable
+class BatchVocoder(Vocoder, Protocol):
+    """A vocoder that decodes windows of any lengths together."""
+
+    def decode(self, items: Sequence[tuple[Tensor, Tensor, Window]]) -> list[Tensor]:
+        """See `streaming.decode_windows`."""
+        ...
+
+    def capture(self, capture: Any) -> None:
+        """Have batches replayed from graphs.
+
+        Args:
+            capture: See `engine.graphs.Capture`.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give up graphs and what they work on; made again when used."""
         ...
 
 
@@ -78,7 +109,9 @@ class Makers:
 
     def gpt(self, precision: str) -> GptRunner:
         """A runner; `ModelError` where there is none."""
-        return self._int8() if precision == "int8" else self._torch(DTYPES[precision])
+        if precision == "int8":
+            return self._int8()
+        return self._on_kernels(precision) or self._torch(DTYPES[precision])
 
     def try_gpt(
         self, precision: str, judged: bool, latents: Tensor | None
@@ -93,16 +126,32 @@ class Makers:
             return None, None
         if not judged or precision == "fp32":
             return runner, None
-        name, spoken = f"gpt {precision}", None
+        passed, spoken = self._judged(runner, precision, latents)
+        if not passed and isinstance(runner, BatchRunner):
+            # Perhaps it is the kernels, not the precision.
+            runner = self._torch(DTYPES[precision])
+            passed, spoken = self._judged(runner, precision, latents)
+        return (runner, spoken) if passed else (None, None)
+
+    def _judged(
+        self, runner: GptRunner, precision: str, latents: Tensor | None
+    ) -> tuple[bool, Tensor | None]:
+        """Whether a runner passes its gate, and latents that it made if it was asked to speak."""
+        name, spoken = f"gpt {precision}{self._where(isinstance(runner, BatchRunner))}", None
         if name not in self._verdicts.gates:
             judging = runner if runner.slots >= SPEECHES else self._judging(runner)
             verdict, spoken = judge_gpt(self._model.gpt, judging, latents)
             self._verdicts.gates[name] = verdict.to_dict()
         found = self._verdicts.gates[name]
         if not found["passed"]:
-            self._refuse(f"{precision} of the GPT", f"it did not pass its gate {found}")
-            return None, None
-        return runner, spoken
+            self._refuse(name.replace("gpt", "the GPT in"), f"it did not pass its gate {found}")
+        return bool(found["passed"]), spoken
+
+    def _where(self, kernels: bool) -> str:
+        """What a verdict holds for beside the precision: which GPU, and whose kernels."""
+        cuda = self._device.type == "cuda"
+        place = f" on {torch.cuda.get_device_name(self._device)}" if cuda else ""
+        return place + ", own kernels" * kernels
 
     def try_vocoder(
         self, precision: str, judged: bool, latents: Tensor | None, speaker: Tensor | None
@@ -113,17 +162,29 @@ class Makers:
         if judged and not self._possible(precision):
             return None
         vocoder = self.vocoder(precision)
-        name = f"vocoder {precision}"
+        if not judged or self._sounds(vocoder, precision, latents, speaker):
+            return vocoder
+        if isinstance(vocoder, BatchVocoder):
+            # Perhaps it is the kernels, not the precision.
+            vocoder = FastVocoder(self._model.vocoder, DTYPES[precision])
+            if self._sounds(vocoder, precision, latents, speaker):
+                return vocoder
+        return None
+
+    def _sounds(
+        self, vocoder: Vocoder, precision: str, latents: Tensor | None, speaker: Tensor | None
+    ) -> bool:
+        """Whether a vocoder passes its gate."""
+        name = f"vocoder {precision}{self._where(isinstance(vocoder, BatchVocoder))}"
         if isinstance(vocoder, native_vocoder.NativeVocoder):
             name += ", compiled"
-        if judged and name not in self._verdicts.gates:
+        if name not in self._verdicts.gates:
             verdict = judge_vocoder(self._model.vocoder, vocoder, latents, speaker)
             self._verdicts.gates[name] = verdict.to_dict()
-        found = self._verdicts.gates.get(name, {})
-        if judged and not found["passed"]:
-            self._refuse(f"{precision} of the vocoder", f"it did not pass its gate {found}")
-            return None
-        return vocoder
+        found = self._verdicts.gates[name]
+        if not found["passed"]:
+            self._refuse(f"the {name}", f"it did not pass its gate {found}")
+        return bool(found["passed"])
 
     def vocoder(self, precision: str) -> Vocoder:
         """A vocoder in reduced precision."""
@@ -137,7 +198,8 @@ class Makers:
                 except ModelError as error:
                     why = str(error)
             logger.info("the vocoder is not compiled: %s", why)
-        return FastVocoder(self._model.vocoder, DTYPES[precision])
+        kernels = self._vocoder_on_kernels(precision)
+        return kernels or FastVocoder(self._model.vocoder, DTYPES[precision])
 
     def _quickest(self, compiled: native_vocoder.NativeVocoder) -> Vocoder:
         """The compiled vocoder, unless torch's kernels are seen to be faster.
@@ -163,6 +225,47 @@ class Makers:
         self._refuse(precision, "the processor has no instructions for it")
         return False
 
+    def _on_kernels(self, precision: str) -> BatchRunner | None:
+        """A runner on kernels of our own, seen to run; None where there is none."""
+        if _released(self._model) or not self._has_kernels(precision):
+            return None
+        try:
+            from livekit_xtts.model.device.runner import DeviceRunner
+
+            made = DeviceRunner(
+                self._model.gpt, self._slots, self._length, self._device, DTYPES[precision]
+            )
+            made.try_out()
+        except Exception as error:  # Compilers and drivers fail in many ways.
+            self._without_kernels("GPT", error)
+            return None
+        return made
+
+    def _vocoder_on_kernels(self, precision: str) -> BatchVocoder | None:
+        """A vocoder on kernels of our own, seen to run; None where there is none."""
+        if not self._has_kernels(precision):
+            return None
+        try:
+            from livekit_xtts.model.device.vocoder import DeviceVocoder
+
+            made = DeviceVocoder(self._model.vocoder, DTYPES[precision])
+            made.try_out()
+        except Exception as error:
+            self._without_kernels("vocoder", error)
+            return None
+        return made
+
+    def _has_kernels(self, precision: str) -> bool:
+        return precision in ("fp16", "bf16") and not device.missing(self._device)
+
+    def _without_kernels(self, part: str, error: Exception) -> None:
+        logger.warning(
+            "the %s runs without kernels of its own, and slower: %s."
+            " They need Triton, which comes with torch on Linux, and a C compiler",
+            part,
+            str(error) or type(error).__name__,
+        )
+
     def _torch(self, dtype: torch.dtype) -> TorchRunner:
         if _released(self._model):
             raise ModelError("the model was loaded without its blocks, for 8-bit weights")
@@ -179,6 +282,8 @@ class Makers:
             )
         if isinstance(runner, onnx_step.OnnxRunner):
             return onnx_step.OnnxRunner(self._model.gpt, runner.session, SPEECHES, self._length)
+        if isinstance(runner, BatchRunner):
+            return runner.with_slots(self._model.gpt, SPEECHES)
         assert isinstance(runner, TorchRunner)
         return makers._torch(runner.dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor
 from livekit_xtts.model.config import XttsConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livekit_xtts.model.gpt import GPT
 
 PIECE = 32
@@ -74,6 +76,41 @@ class GptRunner(Protocol):
 
     def copy_prefix(self, slot: int, prefix: Tensor) -> None:
         """Set a slot's first positions to keys and values that `export_prefix` gave."""
+        ...
+
+
+@runtime_checkable
+class BatchRunner(GptRunner, Protocol):
+    """A runner to which positions of prompts are rows: any number of prompts is read together."""
+
+    def with_slots(self, gpt: GPT, slots: int) -> BatchRunner:
+        """Another one of the same model and precision, with so many slots."""
+        ...
+
+    def tokens(self, ids: Sequence[int]) -> tuple[list[int], list[int]]:
+        """What a prompt feeds after its voice: text between its marks, and the start code.
+
+        Args:
+            ids: Text ids without start and stop.
+
+        Returns:
+            For each position what is fed and its place, as `read` takes them.
+        """
+        ...
+
+    def read(self, slots: Tensor, positions: Tensor, fed: Tensor, places: Tensor) -> Tensor:
+        """Feed positions of any prompts.
+
+        Args:
+            slots: Slot of each, shape (rows,), long; so are the others.
+            positions: Position of each in its slot. All before it are in the slot, or are rows of
+                this call as well.
+            fed: What is fed, as `tokens` gives it.
+            places: Its place, as `tokens` gives it.
+
+        Returns:
+            Hidden states, shape (rows, width), float32.
+        """
         ...
 
 

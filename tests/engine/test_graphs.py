@@ -33,7 +33,7 @@ def fill(stepper: Stepper) -> None:
         prompt = torch.randn(9 + slot, 64, generator=generator)
         stepper.sampler.assign(slot, Sampling(), seed=slot)
         hidden = runner.prefill(slot, prompt, 0)
-        stepper.first(slot, hidden[-1:])
+        stepper.first([slot], hidden[-1:])
 
 
 def steppers(model: XttsModel, make: Any, device: str = "cpu") -> Stepper:

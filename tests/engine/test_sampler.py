@@ -36,8 +36,8 @@ def processed(state: Sampler, slot: int, logits: torch.Tensor, position: int) ->
     """Log-probabilities after all processing, in code order, shape (codes,)."""
     slots = torch.tensor([slot])
     scores = state.penalised(slots, logits[None], torch.tensor([position]))
-    floats, wholes = state._floats[slots], state._wholes[slots]
-    values, order = shaped(scores, floats[:, 0], wholes[:, 0], floats[:, 1])
+    row = state._settings[slots]
+    values, order = shaped(scores, row[:, 0], row[:, 6].long(), row[:, 1])
     return torch.log_softmax(torch.empty_like(values).scatter_(1, order, values), -1)[0]
 
 

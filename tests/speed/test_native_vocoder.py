@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from livekit_xtts.engine.machine import carrying
+from livekit_xtts.engine.vocoding import carrying
 from livekit_xtts.model import gates, makers, native_vocoder, precision, processor, verdicts
 from livekit_xtts.model.carried import CarriedPlan, Carry, decode_carried
 from livekit_xtts.model.checkpoint import create_random, save_model
