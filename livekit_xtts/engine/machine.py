@@ -71,6 +71,11 @@ def pick_device(asked: str) -> str:
     return asked
 
 
+def on_cuda(device: torch.device) -> bool:
+    """Whether steps are launched ahead, and captured in graphs."""
+    return device.type == "cuda"
+
+
 def can_offload(device: torch.device) -> bool:
     """Whether a device has memory of its own that could be given back."""
     return device.type != "cpu"
@@ -89,7 +94,7 @@ class Machine:
         self.model = model
         self.tokenizer = loaded.tokenizer
         self.device = model.gpt.mel_head.weight.device
-        cuda = self.device.type == "cuda"
+        cuda = on_cuda(self.device)
         capture = cuda_capture() if cuda and settings.graphs else None
         # Rows that fill up a fixed number of them need a slot that is nobody's.
         scratch = 1 if cuda else 0
@@ -121,7 +126,7 @@ class Machine:
         parts = elsewhere(prepared, threads) if self.device.type == "cpu" else prepared()
         self.precision = parts.precision
         self.runner: GptRunner = parts.runner
-        host = self.device.type == "cpu"
+        host = self.device.type == "cpu" and not cuda
         sampler = (HostSampler if host else partial(Sampler, device=self.device))(
             slots + scratch,
             config.gpt_num_audio_tokens,
@@ -240,7 +245,7 @@ class Machine:
         from then on: the vocoder has its own as well, or torch's on a thread of its own.
         """
         self.threads = torch.get_num_threads()
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or isinstance(parts.vocoder, BatchVocoder):
             if capture is not None and isinstance(parts.vocoder, BatchVocoder):
                 parts.vocoder.capture(capture)
             return ModelVocoder(parts.vocoder)

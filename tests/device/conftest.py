@@ -73,9 +73,7 @@ def plain_attend(
     ).flatten(1)
 
 
-def plain_append(
-    qkv: Tensor, cache: Tensor, slots: Tensor, positions: Tensor, heads: int
-) -> None:
+def plain_append(qkv: Tensor, cache: Tensor, slots: Tensor, positions: Tensor, heads: int) -> None:
     """`attention.append` in torch."""
     keys, values = qkv.view(len(qkv), 3, heads, -1)[:, 1:].unbind(1)
     cache[0][slots, :, positions] = keys

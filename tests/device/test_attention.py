@@ -85,9 +85,7 @@ def test_the_residual_stream_is_added_to_and_normed(twice):
         (torch.randn(width, device=DEVICE), torch.randn(width, device=DEVICE)) for _ in range(2)
     ]
     stream = x.clone()
-    found = attention.add_norm(
-        stream, y, norms[0], torch.float32, norms[1] if twice else None
-    )
+    found = attention.add_norm(stream, y, norms[0], torch.float32, norms[1] if twice else None)
     expected = F.layer_norm(x + y.float(), (width,), *norms[0])
     if twice:
         expected = F.layer_norm(expected, (width,), *norms[1])
