@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from livekit_xtts.parts import id_counter
 from livekit_xtts.pipeline import Pipeline
 from livekit_xtts.sentences import tokenizer_segments
 from livekit_xtts.speech import Voice
+from livekit_xtts.text.warm import warm_ahead
 from livekit_xtts.voices import VoiceLibrary
 
 LOAD_TIMEOUT_S = 330.0
@@ -94,11 +95,18 @@ class Backend:
         if voice is not None and self.library is not None:
             self.library.resolve(voice).add_done_callback(_log_failure)
 
-    def load(self, voice: VoiceSource | None, timeout: float | None) -> None:
+    def prewarm(self, options: TTSOptions) -> None:
+        """Begin with all that a request will need; returns at once. See `TTS.prewarm`."""
+        self.start(options.voice)
+        warm_ahead(options.language)
+
+    def load(self, options: TTSOptions, timeout: float | None) -> None:
         """Load engine and voice, blocking; see `TTS.load`."""
-        self.start(voice).result(timeout).engine.load(timeout)
-        if voice is not None and self.library is not None:
-            self.library.resolve(voice).result(timeout)
+        text = warm_ahead(options.language)
+        self.start(options.voice).result(timeout).engine.load(timeout)
+        if options.voice is not None and self.library is not None:
+            self.library.resolve(options.voice).result(timeout)
+        wait((text,), timeout)
 
     async def prepare(self, options: TTSOptions) -> tuple[Pipeline, SpeakOptions]:
         """Everything a request needs, waiting for model and voice if need be.
@@ -108,6 +116,9 @@ class Backend:
             TimeoutError: The loading budget ran out.
         """
         voice: Voice | None = None
+        if not self.warm:
+            # Beside the loading. A warm engine comes to the text at once, which does the same.
+            warm_ahead(options.language)
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             starting = self.start(options.voice)
             if not starting.done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ def load(
 ) -> Engine:
     """Load the process's shared engine, blocking; for `AgentServer.setup_fnc`.
 
-    Every `TTS` of this process with the same model, device and precision speaks through it.
+    Every `TTS` of this process with the same model, device and precision speaks through it. The
+    text tables of `LIVEKIT_XTTS_LANGUAGE`, else of English, are made as well.
 
     Args:
         model: Folder of a model; None for `LIVEKIT_XTTS_MODEL`, else the bundled voice.
@@ -37,6 +39,7 @@ def load(
         TimeoutError: The budget ran out; loading goes on in the background.
     """
     from livekit_xtts.engine.shared import shared_engine
+    from livekit_xtts.text.warm import warm_ahead
 
     if importlib.util.find_spec("livekit.agents") is not None:
         # Here, not at the job's first `TTS(...)`, where it would hold up the event loop.
@@ -46,5 +49,7 @@ def load(
         device or os.environ.get("LIVEKIT_XTTS_DEVICE") or "auto",
         precision or os.environ.get("LIVEKIT_XTTS_PRECISION") or "auto",
     )
+    text = warm_ahead(os.environ.get("LIVEKIT_XTTS_LANGUAGE") or "en")
     engine.load(timeout)
+    wait((text,), timeout)
     return engine

@@ -34,6 +34,7 @@ from livekit_xtts.options import (
 from livekit_xtts.pacing import Pacing
 from livekit_xtts.speech import SAMPLE_RATE, InvalidRequestError, SpeechError
 from livekit_xtts.streams import ChunkedStream, SynthesizeStream, api_error
+from livekit_xtts.text.warm import warm_ahead
 from livekit_xtts.voices import VoiceLibrary
 
 FRAME_S = 0.2
@@ -249,6 +250,8 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         )
         if is_given(voice):
             self._backend.resolve_ahead(voice)
+        if is_given(language) and self._backend.warm:
+            warm_ahead(self._options.language)
 
     def synthesize(
         self,
@@ -296,11 +299,16 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
         return stream
 
     def prewarm(self) -> None:
-        """Begin loading model and voice in the background; returns at once."""
-        self._backend.start(self._options.voice)
+        """Begin loading model, voice and the language's text tables in the background.
+
+        Returns at once.
+        """
+        self._backend.prewarm(self._options)
 
     def load(self, timeout: float | None = None) -> None:
-        """Load model and voice, blocking: for a worker's set-up, never in an event loop.
+        """Load model, voice and the language's text tables, blocking.
+
+        For a worker's set-up, never in an event loop.
 
         Args:
             timeout: Seconds, None for the engine's own budget.
@@ -309,7 +317,7 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
             SpeechError: The model or the voice cannot be used.
             TimeoutError: The budget ran out; loading goes on in the background.
         """
-        self._backend.load(self._options.voice, timeout)
+        self._backend.load(self._options, timeout)
 
     async def aclose(self) -> None:
         """End the streams that are still speaking. The shared engine stays for others."""

@@ -193,7 +193,10 @@ class LocalEngine(ThreadedEngine):
 
     def _assemble(self, loaded: models.Loaded) -> Machine:
         from livekit_xtts.engine.machine import Machine
+        from livekit_xtts.engine.rehearsal import rehearse
 
         machine = Machine(loaded, self._settings)
+        # First, since `warm_up` begins the counters anew and gives freed memory back.
+        rehearse(machine)
         machine.warm_up()
         return machine

@@ -270,14 +270,16 @@ class Machine:
             pass
         self.scheduler.counters = Counters()
         if self._vocoder.carries:
-            self._warm_windows(torch.tensor(voice.speaker_embedding, device=self.device))
+            speaker = torch.tensor(voice.speaker_embedding, device=self.device)
+            for streaming in (True, False):
+                self._warm_windows(speaker, streaming)
         give_back()
 
-    def _warm_windows(self, speaker: Tensor) -> None:
+    def _warm_windows(self, speaker: Tensor, streaming: bool) -> None:
         """Decode an utterance's first windows: kernels are made for every length once."""
         plan, config = self._vocoder.plan(1.0), self.model.config
         before = decoded = size = 0
-        for codes in self.schedule.cuts(1.0, True, plan, config.max_codes):
+        for codes in self.schedule.cuts(1.0, streaming, plan, config.max_codes):
             latents = torch.zeros(codes, config.gpt_n_model_channels, device=self.device)
             last = plan.final_samples(codes, False)
             window = plan.window(decoded, last, codes, False)

@@ -21,9 +21,11 @@ import torch
 
 from livekit_xtts.cachekey import speech_key
 from livekit_xtts.engine import life, source
+from livekit_xtts.engine.bytetext import ByteTokenizer
 from livekit_xtts.engine.ends import Ends
 from livekit_xtts.engine.engine import Engine
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.machine import ModelVocoder
 from livekit_xtts.engine.schedule import CONTEXT_CODES, StepTimes
 from livekit_xtts.engine.shared import close_shared_engines, shared_engine
 from livekit_xtts.engine.source import random_voice
@@ -285,6 +287,45 @@ def test_text_is_spoken_with_the_stand_in_vocabulary(engines: Any) -> None:
     assert isinstance(done, SpeechDone)
     # Random weights never stop: the budget follows from the text, here about 1.1 s.
     assert len(done.codes) == 25 and not done.stopped
+
+
+def test_the_first_request_finds_its_way_warm(
+    engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[tuple[int, int]] = []
+    decode = ModelVocoder.decode
+
+    def watched(vocoder: ModelVocoder, items: Any) -> Any:
+        windows.extend((due.carry.frames, latents.shape[0]) for latents, _, due in items)
+        return decode(vocoder, items)
+
+    monkeypatch.setattr(ModelVocoder, "decode", watched)
+    encoded: list[str] = []
+    encode = ByteTokenizer.encode
+
+    def listened(tokenizer: ByteTokenizer, text: str, *rest: Any, **options: Any) -> Any:
+        encoded.append(text)
+        return encode(tokenizer, text, *rest, **options)
+
+    monkeypatch.setattr(ByteTokenizer, "encode", listened)
+    engine = engines("random-small")
+    engine.load()
+    assert encoded
+    seen, counters = set(windows), engine._machine.scheduler.counters
+    assert counters.pieces == counters.steps == 0
+
+    text = "Hello there, this is a sentence of some length, and then some more."
+    pieces = []
+    for streaming in (False, True, False):
+        before, begun = counters.pieces, len(windows)
+        inbox = Inbox()
+        engine.submit(SpeechRequest(text, seed=1, streaming=streaming), inbox)
+        assert isinstance(inbox.wait(), SpeechDone)
+        pieces.append(counters.pieces - before)
+        # The first windows; the last one has any length.
+        assert set(windows[begun : begun + 2]) <= seen
+    # The voice's own positions have been read before.
+    assert len(set(pieces)) == 1
 
 
 def test_a_failed_step_is_retryable_and_the_engine_goes_on(

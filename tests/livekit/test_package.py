@@ -89,6 +89,66 @@ def test_the_face_needs_no_torch_and_registers_when_livekit_comes_later(
     )
 
 
+LIGHT = """
+import sys, threading
+from livekit_xtts.tts import TTS
+from tests.fake_engine import FakeEngine
+names = "livekit_xtts.text.data.de", "num2words"
+engine = FakeEngine()
+tts = TTS(engine=engine, language="de", cache=False)
+assert not set(names) & set(sys.modules)
+assert not engine.loads and threading.active_count() == 1
+"""
+
+
+@pytest.mark.parametrize("how", ["tts.load(30)", "tts.prewarm(); warm_ahead('de').result(30)"])
+def test_the_text_of_a_loaded_tts_is_there_before_the_first_request(
+    python: Callable[..., str], how: str
+) -> None:
+    python(
+        LIGHT
+        + f"""
+from livekit_xtts.text.warm import warm_ahead
+{how}
+assert set(names) <= set(sys.modules)
+tts.update_options(language="fr")
+warm_ahead("fr").result(30)
+assert "livekit_xtts.text.data.fr" in sys.modules
+engine.close()
+""",
+        path=(ROOT,),
+    )
+
+
+def test_a_fork_server_prepares_text_and_starts_no_thread(python: Callable[..., str]) -> None:
+    python(
+        """
+        import os, sys, threading
+        os.environ["LIVEKIT_XTTS_LANGUAGE"] = "de"
+        import livekit_xtts.preload
+        assert {"livekit_xtts.text.data.de", "num2words"} <= set(sys.modules)
+        assert "livekit_xtts.text.data.en" not in sys.modules
+        assert threading.active_count() == 1
+        """,
+        path=(ROOT,),
+    )
+
+
+def test_loading_in_a_set_up_prepares_text(python: Callable[..., str]) -> None:
+    python(
+        """
+        import os, sys
+        os.environ["LIVEKIT_XTTS_LANGUAGE"] = "de"
+        from livekit_xtts.loading import load
+        engine = load("random-small", precision="fp32")
+        assert engine.ready
+        assert {"livekit_xtts.text.data.de", "num2words"} <= set(sys.modules)
+        engine.close()
+        """,
+        path=(ROOT,),
+    )
+
+
 def test_the_rest_needs_no_livekit(python: Callable[..., str]) -> None:
     python(
         """
