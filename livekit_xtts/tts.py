@@ -95,8 +95,8 @@ class TTS(agents_tts.TTS[Literal["speech_stats"]]):
                 24000, the model's own; others are resampled.
             streaming (bool | int | "auto", optional): True hands audio on as it is made, False
                 makes each segment whole first, a number makes segments of fewer characters whole,
-                "auto" does so below 50 characters where the wait is short on this hardware.
-                Defaults to "auto".
+                "auto" does so below 50 characters where the listener does not wait for it: 50 ms
+                at most, or as long as audio is left to be heard. Defaults to "auto".
             temperature (float, optional): Divides the logits. Defaults to the checkpoint's.
             top_k (int, optional): Best codes that stay; 0 keeps all. Defaults to the checkpoint's.
             top_p (float, optional): Probability of the best codes that stay. Defaults to the

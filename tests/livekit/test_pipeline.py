@@ -299,7 +299,8 @@ async def test_loading_for_ever_ends_too(make_engine: Callable[..., FakeEngine])
 @pytest.mark.parametrize(
     ("pacing", "factor", "streaming"),
     [
-        (Pacing(), 0.05, False),
+        (Pacing(), 0.02, False),
+        (Pacing(), 0.05, True),
         (Pacing(), 0.9, True),
         (Pacing(), None, True),
         (Pacing(whole_below=0), 0.05, True),
