@@ -1,15 +1,19 @@
-"""Streams that start together, and how many of them play without a break.
+"""Streams at once, and how many of them play without a break.
 
-    python -m benchmarks.throughput --json PATH [--streams 1 2 4 …] [--quick] [--against coqui]
+    python -m benchmarks.throughput --json PATH [--streams 1 2 4 …] [--over 0] [--quick]
+                                    [--against coqui]
 
-Closed loop: N requests at the same moment, each of 15 s of speech or more. A stream is continuous
-where it was silent for 0.1 s at most in all; it counts where its first audio came within a second
-(half a second on a GPU) as well.
+Closed loop: N requests, at the same moment or spread evenly over some seconds, each of 15 s of
+speech or more. A stream is continuous where it was silent for 0.1 s at most in all; it counts where
+its first audio came within a second (half a second on a GPU) as well. `live` is how many were being
+heard at the same moment.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import common
@@ -19,9 +23,14 @@ SECONDS = 16.0
 SHARE = 0.99
 
 
-def together(engine: Engine, streams: int, codes: int, latest_s: float) -> dict[str, Any]:
-    """Start so many streams at once."""
-    listeners = [common.ask(engine, common.request(codes, seed=seed)) for seed in range(streams)]
+def together(
+    engine: Engine, streams: int, codes: int, latest_s: float, over_s: float = 0.0
+) -> dict[str, Any]:
+    """Start so many streams, all within `over_s`."""
+    began, listeners = time.perf_counter(), []
+    for seed in range(streams):
+        time.sleep(max(0.0, began + over_s * seed / streams - time.perf_counter()))
+        listeners.append(common.ask(engine, common.request(codes, seed=seed)))
     common.listen(listeners)
     underruns = [listener.underrun_s for listener in listeners]
     firsts = [listener.first_audio_s for listener in listeners]
@@ -32,13 +41,29 @@ def together(engine: Engine, streams: int, codes: int, latest_s: float) -> dict[
     whole = max(listener.chunks[-1][0] for listener in listeners) - listeners[0].asked
     return {
         "streams": streams,
+        "over_s": over_s,
+        "live": most_at_once(listeners),
         "continuity": sum(good) / streams,
         "first_audio_s": common.quantile(firsts, 0.5),
+        "first_audio_p95_s": common.quantile(firsts, 0.95),
         "first_audio_worst_s": max(firsts),
         "underrun_p99_s": common.quantile(underruns, 0.99),
         "underrun_worst_s": max(underruns),
         "rtf": whole / sum(listener.audio_s for listener in listeners),
     }
+
+
+def most_at_once(listeners: Sequence[common.Listener]) -> int:
+    """Listeners who heard something at the same moment, most of them."""
+    changes = []
+    for listener in listeners:
+        begins = listener.chunks[0][0]
+        changes += [(begins, 1), (begins + listener.underrun_s + listener.audio_s, -1)]
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -53,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cuda = figures["device"].startswith("cuda")
         table = []
         for streams in args.streams:
-            table.append(together(engine, streams, codes, 0.5 if cuda else 1.0))
+            table.append(together(engine, streams, codes, 0.5 if cuda else 1.0, args.over))
             common.show(f"{streams} streams", table[-1])
     finally:
         engine.close()
@@ -76,5 +101,6 @@ if __name__ == "__main__":
     made = common.parser(__doc__)
     made.add_argument("--streams", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     made.add_argument("--seconds", type=float, default=SECONDS, help="of speech, each")
+    made.add_argument("--over", type=float, default=0.0, help="seconds in which they come")
     arguments = made.parse_args()
     common.finish(arguments, "Streams at once", run(arguments))

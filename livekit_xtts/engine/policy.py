@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nsmallest
 
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.schedule import ChunkSchedule
@@ -19,6 +20,10 @@ PROMISED_SECONDS = 0.95
 
 LOOK_AHEAD = 8
 """Chunks played through in advance to see whether a listener would run dry."""
+
+CROWD, FILLED = 64, (1.0, 4.0)
+"""Among so many rows a step is filled up, with those that have the least audio ahead, until its
+rows cost so many times what a step costs besides: for a stream without audio, and for others."""
 
 PROMPT_SHARE = (1.0, 0.25)
 """Prompts get at least this part of a step's time between two steps, while requests wait for them:
@@ -132,13 +137,36 @@ class Policy:
         if not job.starting and not self.in_need(self.latest(job, len(rows)), now):
             return rows
         soon = now + COMFORTABLE_SECONDS
-        return [
+        needy = [
             row
             for row in rows
             if row.first_audio_at is None
             or row is job
             or row.first_audio_at + row.sent / SAMPLE_RATE < soon
         ]
+        if len(rows) < CROWD:
+            return needy
+        # Steps of few rows, one after another, would be mostly what any step costs.
+        filled = FILLED[not job.starting]
+        room = min(len(rows), int(filled * self._times.step_s / self._times.row_s)) - len(needy)
+        if room > 0:
+            taken = set(needy)
+            others = (row for row in rows if row not in taken)
+            needy += nsmallest(room, others, key=Job.runs_dry_at)
+        return needy
+
+    def rivals(self, speaking: Sequence[Job], now: float) -> int:
+        """Streams that take part in the next steps, as far as that can be told.
+
+        Args:
+            speaking: All that have a slot and a prompt in it.
+            now: The clock.
+        """
+        if len(speaking) < CROWD:
+            return len(speaking)
+        # In a crowd those who have enough ahead let others go first (see `company`).
+        soon = now + COMFORTABLE_SECONDS
+        return sum(row.starting or row.runs_dry_at() < soon for row in speaking)
 
     def held_enough(self, job: Job, now: float) -> bool:
         """Whether a first chunk must not be held back any longer.

@@ -369,6 +369,12 @@ class Scheduler:
             if not decoded.done:
                 self._note(decoded)
 
+    def _holds(self, job: Job, samples: int) -> bool:
+        """Whether a job's first audio waits for what follows it."""
+        streams = self._policy.rivals(self._speaking, self._clock())
+        streams += len(self._filling) + len(self._draining)
+        return self._holding.holds(job, samples, streams)
+
     def _deliver(self, wait: bool) -> None:
         if self._lane.flying:
             with together():
@@ -391,8 +397,7 @@ class Scheduler:
                 job.progress.stopped, job.words = False, None
                 if (align := job.prepared.align) is not None:  # type: ignore[union-attr]
                     align(job)
-            streams = self.taken + len(self._draining)
-            held = not over and self._holding.holds(job, out.size, streams)
+            held = not over and job.starting and self._holds(job, out.size)
             job.send(out, codes, over, held)
             if over:
                 job.conclude()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ import torch
 
 from livekit_xtts.engine import policy
 from livekit_xtts.engine.load import load_fnc
-from livekit_xtts.engine.policy import HOLD_SECONDS, PROMISED_SECONDS, sustainable_streams
+from livekit_xtts.engine.policy import (
+    HOLD_SECONDS,
+    PROMISED_SECONDS,
+    Policy,
+    sustainable_streams,
+)
 from livekit_xtts.engine.schedule import PROFILES, ChunkSchedule, StepTimes
 from livekit_xtts.speech import SAMPLE_RATE, EngineBusyError, SpeechDone
 from tests.engine.fakes import HOP, TIMES, Rig, request
@@ -153,3 +159,61 @@ def test_the_wait_of_one_more_is_known_from_how_long_others_took() -> None:
     # Two speak: the first to end does so after half a turn; three wait before this one.
     assert rig.scheduler.wait_s(2) == pytest.approx(0.25 * kept)
     assert rig.scheduler.wait_s(5) == pytest.approx(1.75 * kept)
+
+
+CARD = StepTimes(step_s=0.001, row_s=1e-5, window_s=0.001, window_code_s=1e-5, batch=64)
+"""Where rows cost a hundredth of a step."""
+
+
+class Row:
+    """What the policy looks at in a job that speaks."""
+
+    def __init__(self, now: float, ahead: float) -> None:
+        self.progress = SimpleNamespace(launched=3, finished=False, due_at=9, latents=3)
+        self.prepared = SimpleNamespace(budget=50)
+        self.cancelled = self.starting = False
+        self.first_audio_at = now - 1.0
+        self.sent = round((1.0 + ahead) * SAMPLE_RATE)
+
+    def runs_dry_at(self) -> float:
+        return self.first_audio_at + self.sent / SAMPLE_RATE
+
+
+def crowd(rows: int, comfortable: int, now: float) -> list[Any]:
+    """Rows of which the first few have more ahead the later they come, the others next to none."""
+    return [Row(now, 2.0 + index if index < comfortable else 0.02) for index in range(rows)]
+
+
+@pytest.mark.parametrize(("starting", "expected"), [(False, 400), (True, 100)])
+def test_steps_in_a_crowd_are_filled_up(
+    monkeypatch: pytest.MonkeyPatch, starting: bool, expected: int
+) -> None:
+    made = Policy(ChunkSchedule(PROFILES["throughput"], CARD, 1000), 1000)
+    monkeypatch.setattr(policy.Job, "runs_dry_at", Row.runs_dry_at)
+    rows = crowd(1000, 990, now=50.0)
+    job = rows[-1]
+    job.starting = starting
+    chosen = made.company(job, rows, 50.0)
+    # A step's fixed part is worth 100 rows.
+    assert len(chosen) == expected
+    assert chosen[:10] == rows[990:], "those in need first"
+    assert chosen[10:] == rows[: expected - 10], "then those with the least ahead"
+    few = rows[-50:]
+    assert made.company(job, few, 50.0) == few[-10:], "no crowd"
+
+
+def test_in_a_crowd_those_with_enough_ahead_are_no_rivals() -> None:
+    made = Policy(ChunkSchedule(PROFILES["throughput"], CARD, 1000), 1000)
+    assert made.rivals(crowd(100, 70, now=50.0), 50.0) == 30
+    assert made.rivals(crowd(60, 30, now=50.0), 50.0) == 60
+
+
+def test_windows_decoded_together_share_what_a_batch_costs() -> None:
+    alone = replace(CARD, batch=1)
+    assert CARD.windows(1000, 40) == pytest.approx(16 * 0.001 + 1000 * 48 * 1e-5)
+    assert alone.windows(1000, 40) == pytest.approx(1000 * (0.001 + 48 * 1e-5))
+    assert CARD.windows(1, 40) == CARD.window(40)
+    schedule = ChunkSchedule(PROFILES["throughput"], CARD)
+    assert sustainable_streams(schedule, 2000) > 1.4 * sustainable_streams(
+        ChunkSchedule(PROFILES["throughput"], alone), 2000
+    )
