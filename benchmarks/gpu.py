@@ -17,11 +17,15 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
+_MANY = ("--profile", "throughput")
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("precision", ()),
+    ("parts", ("--rows", "1", "16", "64", "256", "1024")),
     ("first_audio", ()),
-    ("throughput", ("--streams", "1", "64", "256", "512", "1024", "--profile", "throughput")),
+    ("throughput", ("--streams", "256", "1024", "--over", "10", "--seconds", "27", *_MANY)),
     ("load", ("--rate", "20", "--seconds", "30", "--slots", "256")),
+    ("precision", ()),
+    ("company", ()),
     ("growth", ()),
     ("memory", ("--streams", "8")),
     ("offload", ()),
@@ -30,7 +34,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 SHOWN = (
     "first_audio_s", "first_audio_p95_s", "underrun_s", "underrun_p99_s", "rtf", "streams",
-    "continuity", "step_ms", "step_over_limit", "ratio_long_short", "peak_gb", "read_gb_s",
+    "live", "continuity", "step_ms", "prompts_ms", "sustained", "flips_per_draw",
+    "step_over_limit", "ratio_long_short", "peak_gb", "read_gb_s",
     "offload_first_s", "offload_s", "return_s", "offloaded_gb", "first_audio_returned_s",
 )  # fmt: skip
 
@@ -44,6 +49,10 @@ def table(results: dict[str, dict[str, Any]], title: str) -> str:
                 what = f"{row['part']} {row['precision']}"
                 kept = {k: v for k, v in row.items() if k not in ("part", "precision")}
                 lines.append(f"| {name} | {what} | {text(kept)} |")
+            elif name in ("parts", "throughput"):
+                what, *rest = row
+                kept = {k: row[k] for k in rest}
+                lines.append(f"| {name} | {row[what]} {what} | {text(kept)} |")
         lines += [
             f"| {name} | {key} | {text(figures[key])} |"
             for key in SHOWN

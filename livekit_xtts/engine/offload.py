@@ -47,7 +47,10 @@ class OffloadStats:
 
 
 def tensors_of(*roots: object) -> Iterator[Tensor]:
-    """Every tensor that objects of this package and torch modules hold, at any depth."""
+    """Every tensor that objects of this package and torch modules hold, at any depth.
+
+    What has a class attribute `transient` is left out: it is given up before a model leaves.
+    """
     seen: set[int] = set()
     stack = list(roots)
     while stack:
@@ -55,6 +58,8 @@ def tensors_of(*roots: object) -> Iterator[Tensor]:
         if id(found) in seen:
             continue
         seen.add(id(found))
+        if getattr(type(found), "transient", False):
+            continue
         if isinstance(found, Tensor):
             yield found
         elif isinstance(found, Mapping):

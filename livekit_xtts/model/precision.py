@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from livekit_xtts.model.gpt import GptRunner
     from livekit_xtts.model.xtts import XttsModel
 
-GPT_CANDIDATES = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("fp16", "bf16", "fp32")}
+GPT_CANDIDATES = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("bf16", "fp16", "fp32")}
 """What "auto" tries for the GPT, in this order; other devices get float32."""
 
 VOCODER_CANDIDATES = {"cpu": ("bf16", "fp32"), "cuda": ("fp16", "fp32")}

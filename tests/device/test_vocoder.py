@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from livekit_xtts.engine.offload import tensors_of
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.device import vocoder as device_vocoder
 from livekit_xtts.model.device.convolve import Convolution, sound
@@ -149,6 +150,9 @@ def test_batches_are_replayed_split_and_made_again(model, monkeypatch):
     items = windows(model, (3, 1.0, True), (4, 1.0, True), (9, 1.0, True))
     assert items[-1][2].frames > 32
     compare(model, made, items)
+    held = {id(tensor) for tensor in tensors_of(made)}
+    assert id(made._pre.weight) in held, "moves where the model is offloaded"
+    assert not any(id(batch._latents) in held for batch in made._batches.values())
     made.release()
     assert made._batches == {}
     compare(model, made, items[:1])

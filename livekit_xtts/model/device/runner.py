@@ -51,7 +51,7 @@ class DeviceRunner:
         slots: int = 8,
         length: int | None = None,
         device: torch.device | str = "cuda",
-        dtype: torch.dtype = torch.float16,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         self.config = config = gpt.config
         self.slots = slots

@@ -36,6 +36,8 @@ class _Batch:
         frames: The size.
     """
 
+    transient = True
+
     def __init__(self, vocoder: DeviceVocoder, frames: int) -> None:
         config, device = vocoder.config, vocoder.device
         self._vocoder = vocoder
