@@ -1,13 +1,10 @@
-"""The GPT on kernels of our own: against the plain runner, prompts together, nothing waited for."""
+"""The GPT on kernels of our own: against the plain runner, prompts together."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from livekit_xtts.engine.sampler import Sampler
-from livekit_xtts.engine.step import Stepper
 from livekit_xtts.model.device.runner import DeviceRunner
 from livekit_xtts.model.runner import BatchRunner, TorchRunner
 from tests.device.conftest import DEVICE
@@ -81,17 +78,3 @@ def test_trying_out_runs_and_raises_what_a_compiler_raises(model, plain_kernels,
     monkeypatch.setattr(attention, "attend", fail)
     with pytest.raises(RuntimeError, match="C compiler"):
         runner.try_out()
-
-
-def test_a_step_waits_for_nothing_and_stays_on_its_device(model, plain_kernels):
-    """Tensors without contents: whoever needs a value on the host is found out."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        device = torch.device("cuda:0")
-        runner = DeviceRunner(model.gpt, 4, 60, device)
-        sampler = Sampler(4, 1026, 40, start_code=1024, stop_code=1025, device=device)
-        stepper = Stepper(runner, sampler, 40)
-        rows = torch.empty(4, dtype=torch.long, device=device)
-        assert stepper.body(rows, rows, rows).device == device
-        hidden = runner.read(rows, rows, rows, rows)
-        assert hidden.device == device and hidden.shape == (4, 64)
-        assert stepper.latents(0, 0, 2).device == device
