@@ -71,6 +71,12 @@ def pick_device(asked: str) -> str:
     return asked
 
 
+def settle(device: torch.device) -> None:
+    """Make a device the calling thread's own: streams, graphs and kernels go to that one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def on_cuda(device: torch.device) -> bool:
     """Whether steps are launched ahead, and captured in graphs."""
     return device.type == "cuda"
@@ -94,6 +100,7 @@ class Machine:
         self.model = model
         self.tokenizer = loaded.tokenizer
         self.device = model.gpt.mel_head.weight.device
+        settle(self.device)
         cuda = on_cuda(self.device)
         capture = cuda_capture() if cuda and settings.graphs else None
         # Rows that fill up a fixed number of them need a slot that is nobody's.

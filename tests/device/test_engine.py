@@ -186,6 +186,14 @@ def test_graphs_are_given_up_and_made_again(model, device_engine):
     assert torch.equal(after.audio, expected)
 
 
+def test_the_engine_thread_works_on_its_own_device(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    machine.settle(torch.device("cuda:1"))
+    machine.settle(torch.device("cpu"))
+    assert chosen == [torch.device("cuda:1")]
+
+
 def test_step_times_are_measured_on_the_device_ways(model, device_engine):
     engine = device_engine(slots=3, times=None)
     times = engine._machine.times
