@@ -19,10 +19,13 @@ from livekit_xtts.speech import ModelError
 if TYPE_CHECKING:
     from livekit_xtts.model.config import XttsConfig
 
-Slots: TypeAlias = "int | Literal['auto']"
+Slots: TypeAlias = "int | Literal['auto'] | None"
 
 CPU_SLOTS = 8
-"""What "auto" takes on a CPU at most: more than any processor sustains."""
+"""What is taken on a CPU at most where no number is given: more than any processor sustains."""
+
+USUAL_SLOTS, USUAL_SHARE = 64, 0.5
+"""What is taken on a device where nothing is said: at most so many, in so much of what is free."""
 
 DEVICE_SLOTS = 1024
 """What "auto" takes on a device at most."""
@@ -100,7 +103,7 @@ def choose(
     Args:
         config: Sizes.
         device: Where keys and values are.
-        slots: As asked for; a number is respected.
+        slots: As asked for; a number is respected, None takes what is usual.
         length: Positions of each as asked for; None for what fits.
         itemsize: Bytes of a key's or value's number.
         free: Memory there is; None where that is unknown.
@@ -110,6 +113,8 @@ def choose(
     """
     longest = min(length or config.max_positions, config.max_positions)
     lengths = (longest,) if length or device.type == "cpu" else (longest, min(SHORT, longest))
+    if slots is None and (device.type == "cpu" or free is None):
+        slots = CPU_SLOTS
     lazy = device.type == "cpu" and slots != "auto"
     room = None if free is None or lazy else int(SHARE * free)
     most = CPU_SLOTS if device.type == "cpu" else DEVICE_SLOTS
@@ -117,6 +122,14 @@ def choose(
     def fit(positions: int) -> int | None:
         return None if room is None else room // slot_bytes(config, positions, itemsize)
 
+    if slots is None:
+        assert free is not None
+        for positions in lengths:
+            count = int(USUAL_SHARE * free) // slot_bytes(config, positions, itemsize)
+            if count >= CPU_SLOTS:
+                count = min(USUAL_SLOTS, count)
+                return Capacity(count, positions, count * slot_bytes(config, positions, itemsize))
+        slots = CPU_SLOTS
     if slots != "auto":
         for positions in lengths:
             fitting = fit(positions)

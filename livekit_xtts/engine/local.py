@@ -37,7 +37,8 @@ class LocalEngine(ThreadedEngine):
         device: As torch names it; "auto" takes a CUDA device where there is one, else the CPU.
         precision: "auto" takes the fastest that the machine has instructions for and that passes
             its gate on these weights; or by name: "fp32", "int8+bf16" (GPT and vocoder), ….
-        slots: Requests that are spoken at once; "auto" for what fits into the memory there is, at
+        slots: Requests that are spoken at once. None takes 8 on a CPU, on a device 8 to 64, as
+            many as half of its free memory holds; "auto" what fits into the memory there is, at
             most 1,024 on a device and 8 on a CPU. More than fit on a device are an error. On a CPU
             memory for a slot's keys and values is used as far as its longest request so far went:
             on the full-size model in fp32 246 kB a position, 60 MB for a typical request, 255 MB
@@ -78,7 +79,7 @@ class LocalEngine(ThreadedEngine):
         *,
         device: str = "auto",
         precision: str = "auto",
-        slots: Slots = 8,
+        slots: Slots = None,
         slot_positions: int | None = None,
         queue: int = 16,
         max_wait: float | None = 10.0,
@@ -107,7 +108,7 @@ class LocalEngine(ThreadedEngine):
             fingerprint="",
             device=device,
             precision=precision,
-            slots=8 if slots == "auto" else slots,
+            slots=slots if isinstance(slots, int) else 8,
             queue=queue,
         )
         if (config := models.configuration(model)) is not None:

@@ -21,7 +21,7 @@ class Settings:
     Attributes:
         device: As torch names it, or "auto".
         precision: "auto", "fp32", ….
-        slots: Requests at once; "auto" for what fits.
+        slots: Requests at once; "auto" for what fits, None for what is usual.
         slot_positions: Positions of a slot, prompt and codes together; None for what fits.
         queue: Requests that wait.
         profile: A name of `PROFILES`.
@@ -35,7 +35,7 @@ class Settings:
 
     device: str = "auto"
     precision: str = "auto"
-    slots: Slots = 8
+    slots: Slots = None
     slot_positions: int | None = None
     queue: int = 16
     profile: str = "balanced"

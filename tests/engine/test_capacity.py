@@ -45,6 +45,19 @@ def test_auto_takes_what_fits() -> None:
         pick("auto", 0.01)
 
 
+def test_what_is_usual_leaves_half_of_a_device_to_others() -> None:
+    assert pick(None, 139) == pick(64, 139)
+    small = pick(None, 8)
+    assert 8 <= small.slots < 64 and small.length == FULL.max_positions
+    assert small.bytes <= 4 * GB
+    tight = pick(None, 1.5)
+    assert tight.slots == 9 and tight.length == SHORT
+    assert pick(None, 1.0).slots == 8, "fewer than on a CPU are taken only where no more fit"
+    with pytest.raises(ModelError, match="slots=8"):
+        pick(None, 0.5)
+    assert pick(None, None).slots == pick(None, 30, device=CPU).slots == CPU_SLOTS
+
+
 def test_a_number_is_respected_or_refused_with_what_would_do() -> None:
     assert pick(16, 139).slots == 16 and pick(16, 139).length == FULL.max_positions
     assert pick(500, 60).length == SHORT, "so many fit only where they are shorter"
