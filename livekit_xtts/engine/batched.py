@@ -7,6 +7,7 @@ replayed from graphs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from livekit_xtts.engine.job import Job
 from livekit_xtts.engine.prompts import Prompts, VoiceState
+from livekit_xtts.model.cuda import moved
 
 if TYPE_CHECKING:
     from livekit_xtts.engine.graphs import Capture
     from livekit_xtts.model.gpt import GPT
     from livekit_xtts.model.runner import BatchRunner
+
+logger = logging.getLogger(__name__)
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 """Positions read together that are captured; the last is the most."""
@@ -120,10 +124,7 @@ class BatchedPrompts(Prompts):
             job.progress.filled = stop
         if not ended:
             return [], hidden[:0]
-        which = torch.tensor(ends)
-        if hidden.device.type == "cuda":
-            which = which.pin_memory().to(hidden.device, non_blocking=True)
-        return ended, hidden.index_select(0, which)
+        return ended, hidden.index_select(0, moved(torch.tensor(ends), hidden.device))
 
     def _read(self, table: tuple[list[int], ...]) -> Tensor:
         count = len(table[0])
@@ -148,17 +149,27 @@ class BatchedPrompts(Prompts):
         def read() -> Tensor:
             return self._batch_runner.read(*table.unbind(0))
 
-        work = read
-        if self._capture is not None:
-            read()  # Once outside: kernels are compiled at their first launch.
-            replay, hidden = self._capture(read)
-
-            def work() -> Tensor:
-                replay()
-                return hidden
-
+        work = self._replayed(read) or read
         self._sizes[size] = table, work
         return table, work
+
+    def _replayed(self, read: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
+        """What replays a read; None where nothing is captured, or can be."""
+        if self._capture is None:
+            return None
+        try:
+            read()  # Once outside: kernels are compiled at their first launch.
+            replay, hidden = self._capture(read)
+        except RuntimeError as error:
+            logger.warning("prompts are read without CUDA graphs: capturing failed (%s)", error)
+            self._capture = None
+            return None
+
+        def work() -> Tensor:
+            replay()
+            return hidden
+
+        return work
 
 
 def _left(job: Job) -> int:

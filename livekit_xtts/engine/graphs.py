@@ -9,6 +9,7 @@ slot in tensors that never move. Without CUDA, or where a capture fails, steps r
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,21 +38,30 @@ def buckets(slots: int) -> tuple[int, ...]:
 
 
 def cuda_capture() -> Capture:
-    """Captures on the current CUDA device; graphs share one pool of memory."""
+    """Captures on the current CUDA device, on one stream; graphs share one pool of memory.
+
+    The stream is its own: torch's is of whichever device captured first, and what libraries keep
+    for a stream would otherwise be made during the capture, in the graphs' memory.
+    """
     cuda: Any = torch.cuda
-    pool = cuda.graph_pool_handle()
+    stream = cuda.Stream()
+    live: weakref.WeakSet[Any] = weakref.WeakSet()
+    pools: list[Any] = []
 
     def capture(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        # Libraries make their workspaces at the first calls, which must not be in the graph.
-        side = cuda.Stream()
-        side.wait_stream(cuda.current_stream())
-        with cuda.stream(side):
+        if not live:
+            # A pool that no graph uses any more cannot be joined.
+            pools[:] = [cuda.graph_pool_handle()]
+        stream.wait_stream(cuda.current_stream())
+        graph = cuda.CUDAGraph()
+        # Left in any case, also where the capture fails.
+        with cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 work()
-        cuda.current_stream().wait_stream(side)
-        graph = cuda.CUDAGraph()
-        with cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            result = work()
+            with cuda.graph(graph, pool=pools[0], stream=stream, capture_error_mode="thread_local"):
+                result = work()
+        cuda.current_stream().wait_stream(stream)
+        live.add(graph)
         return graph.replay, result
 
     return capture

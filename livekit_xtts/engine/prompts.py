@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.engine.job import Job
+from livekit_xtts.model.cuda import moved
 from livekit_xtts.speech import Voice
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Prompts:
         if state is None:
             device = self._runner.device
             state = VoiceState(
-                torch.tensor(voice.latents, device=device),
-                torch.tensor(voice.speaker_embedding, device=device),
+                moved(torch.tensor(voice.latents), device),
+                moved(torch.tensor(voice.speaker_embedding), device),
             )
         self._voices[voice.fingerprint] = state
         while len(self._voices) > self._kept:
@@ -74,7 +75,7 @@ class Prompts:
         """
         assert job.prepared is not None
         state: VoiceState = job.voice
-        ids = torch.tensor([job.prepared.ids], dtype=torch.long, device=self._runner.device)
+        ids = moved(torch.tensor([job.prepared.ids], dtype=torch.long), self._runner.device)
         text = self._gpt.text_embeddings(ids)[0]
         start = self._gpt.code_embeddings(self._start)[0]
         embeddings = torch.cat((state.latents.to(text.dtype), text, start))

@@ -82,10 +82,15 @@ class Sampler:
         self._unused = torch.zeros(codes, dtype=torch.bool)
         self._unused[[PROMPT_ID, start_code]] = True
         self._unused = self._unused.to(device)
+        # Where it is needed: a value of Python's would be copied there, and waited for.
+        self._true = torch.ones((), dtype=torch.bool, device=device)
 
     def scratch(self) -> list[Tensor]:
-        """Tensors whose contents nobody needs while no slot is taken."""
-        return [self._table, self._used]
+        """Tensors whose contents nobody needs while no slot is taken.
+
+        Settings are not among them: a slot that nobody ever has must keep some that are valid.
+        """
+        return [self._used]
 
     def assign(
         self, slot: int, sampling: Sampling, seed: int, stop_bias: StopBias | None = None
@@ -160,6 +165,6 @@ class Sampler:
         place = torch.searchsorted(mass, target, right=True).clamp(max=self.codes - 1)
         drawn = order.gather(1, place)[:, 0]
         codes = torch.where(settings[:, 7] > 0, drawn, scores.argmax(dim=-1))
-        self._used[slots, codes] = True
+        self._used.index_put_((slots, codes), self._true)
         # A sum is finite only where every logit is, and costs one pass.
         return torch.where(torch.isfinite(logits.sum(dim=-1)), codes, NOT_FINITE)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from livekit_xtts.engine.sampler import Sampler
+from livekit_xtts.model.cuda import moved
 
 if TYPE_CHECKING:
     from livekit_xtts.model.gpt import GptRunner
@@ -162,11 +163,7 @@ class Stepper:
     def indices(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """The rows' numbers on the device, without waiting for it."""
         table = torch.tensor([rows.slots, rows.positions, rows.lengths], dtype=torch.long)
-        if self.device.type == "cuda":
-            table = table.pin_memory().to(self.device, non_blocking=True)
-        elif self.device.type != "cpu":
-            table = table.to(self.device)
-        slots, positions, lengths = table.unbind(0)
+        slots, positions, lengths = moved(table, self.device).unbind(0)
         return slots, positions, lengths
 
     def scratch(self) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from livekit_xtts.engine.ownthread import OwnThread
 from livekit_xtts.engine.schedule import CONTEXT_CODES
 from livekit_xtts.model.carried import CarriedPlan, Layers, decode_carried
-from livekit_xtts.model.exact import exact_convolutions
+from livekit_xtts.model.cuda import exact_convolutions
 from livekit_xtts.model.fast_vocoder import FastVocoder
 from livekit_xtts.model.makers import BatchVocoder, Vocoder
 from livekit_xtts.model.native_vocoder import NativeVocoder, missing

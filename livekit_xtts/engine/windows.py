@@ -138,6 +138,8 @@ class WindowLane:
             due, copy = self._flying.popleft()
             try:
                 audio: Float32 = copy.wait().numpy()
+                if isinstance(copy, HostPart):
+                    audio = audio.copy()  # Else the whole batch stays in page-locked memory.
             except Exception as error:
                 arrived.append((due, _failure(error)))
                 continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from livekit_xtts.model.exact import exact_convolutions
+from livekit_xtts.model.cuda import exact_convolutions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -128,7 +128,8 @@ class Makers:
             return runner, None
         passed, spoken = self._judged(runner, precision, latents)
         if not passed and isinstance(runner, BatchRunner):
-            # Perhaps it is the kernels, not the precision.
+            # Perhaps it is the kernels, not the precision. Not both in memory at the same time.
+            del runner
             runner = self._torch(DTYPES[precision])
             passed, spoken = self._judged(runner, precision, latents)
         return (runner, spoken) if passed else (None, None)

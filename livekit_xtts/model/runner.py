@@ -188,6 +188,9 @@ class TorchRunner:
         self.dtype = dtype
         self.piece = PIECE
         self.cache = KVCache(config, slots, self.length, self.device, dtype)
+        if self.device.type != "cpu":
+            # There, what is masked is multiplied too: by nothing, which leaves NaN what it is.
+            self.cache.data.zero_()
         self._width = config.gpt_n_model_channels
         self._heads = config.gpt_n_heads
 

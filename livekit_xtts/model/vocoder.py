@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm as add_weight_norm
 
 from livekit_xtts.model.config import XttsConfig
+from livekit_xtts.model.cuda import moved
 
 _SLOPE = 0.1
 _FINAL_SLOPE = 0.01
@@ -53,10 +54,10 @@ class Stretch(NamedTuple):
         """
         if self.copies and self.length(inputs) == inputs:
             return x[:, start - origin : stop - origin]
-        left = torch.from_numpy(self.left[start:stop]).to(x.device)
+        left = moved(torch.from_numpy(self.left[start:stop]), x.device)
         right = (left + 1).clamp(max=inputs - 1)
         # A position that coincides with an input needs no neighbour, which may not be there yet.
-        weight = torch.from_numpy(self.weight[start:stop]).to(x.device)
+        weight = moved(torch.from_numpy(self.weight[start:stop]), x.device)
         right = torch.where(weight == 0, left, right)
         before, after = (1 - weight).to(x.dtype), weight.to(x.dtype)
         return x[:, left - origin] * before + x[:, right - origin] * after

@@ -194,6 +194,29 @@ def test_the_engine_thread_works_on_its_own_device(monkeypatch):
     assert chosen == [torch.device("cuda:1")]
 
 
+def test_where_nothing_can_be_captured_all_runs_as_it_is(model, device_engine, monkeypatch, caplog):
+    def fail(work):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(machine, "cuda_capture", lambda: fail)
+    engine = device_engine(slots=2)
+    for what in ("steps run", "prompts are read", "windows are decoded"):
+        assert caplog.text.count(f"{what} without CUDA graphs") == 1
+    (listener,) = speak(engine, requests(model)[:1])
+    assert len(listener.audio)
+
+
+def test_what_fills_steps_up_stays_valid_while_the_model_is_away(model, device_engine):
+    """Nobody is ever given the scratch slot: its settings would stay zeros for good."""
+    engine = device_engine(slots=2)
+    stepper = engine._machine.scheduler._stepper
+    for tensor in stepper.scratch():
+        tensor.zero_()
+    stepper.release()
+    (listener,) = speak(engine, requests(model)[:1])
+    assert len(listener.audio)
+
+
 def test_step_times_are_measured_on_the_device_ways(model, device_engine):
     engine = device_engine(slots=3, times=None)
     times = engine._machine.times

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from livekit_xtts.engine import batched, step
 from livekit_xtts.engine.batched import BatchedPrompts
@@ -20,11 +22,32 @@ from livekit_xtts.model.device import vocoder as device_vocoder
 from livekit_xtts.model.device.convolve import Convolution
 from livekit_xtts.model.device.runner import DeviceRunner
 from livekit_xtts.model.device.vocoder import DeviceVocoder
+from livekit_xtts.model.runner import TorchRunner
 from livekit_xtts.model.streaming import stream_plan
 from livekit_xtts.model.vocoder import HifiGan
 from livekit_xtts.speech import Sampling
 
 CUDA = torch.device("cuda:0")
+
+
+class Copies(TorchDispatchMode):
+    """Notes operations that bring a tensor of the host to the device, which waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        places = {
+            part.device.type
+            for part in tree_flatten((args, kwargs, result))[0]
+            if isinstance(part, torch.Tensor)
+        }
+        # A number that fills a tensor is read on the host.
+        if len(places) > 1 and "fill_" not in str(func):
+            self.found.append(str(func))
+        return result
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +74,24 @@ def test_a_step_waits_for_nothing(model):
     assert made.latents(0, 0, 2).device == CUDA
     with pytest.raises(Exception, match="_local_scalar_dense"):
         codes.sum().item()  # So would whoever waits in a step be found out.
+
+
+@pytest.mark.parametrize("kind", [DeviceRunner, TorchRunner])
+def test_nothing_in_a_step_comes_from_the_host(model, kind):
+    """Which a graph could not hold either."""
+    runner = kind(model.gpt, 5, 60, CUDA, torch.float32)
+    sampler = Sampler(5, 1026, 40, start_code=1024, stop_code=1025, device=CUDA)
+    made = Stepper(runner, sampler, 40)
+    rows = torch.zeros(4, dtype=torch.long, device=CUDA)
+    made.body(rows, rows, rows)
+    with Copies() as copies:
+        made.body(rows, rows, rows)
+        if kind is DeviceRunner:
+            runner.read(rows, rows, rows, rows)
+    assert copies.found == []
+    with Copies() as copies:
+        sampler._used[rows, rows] = True
+    assert copies.found, "such an assignment is what this test is for"
 
 
 def test_prompts_wait_for_nothing(model):

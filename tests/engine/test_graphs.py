@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from livekit_xtts.engine import graphs
 from livekit_xtts.engine.graphs import GraphedStepper, buckets, cuda_capture
 from livekit_xtts.engine.sampler import Sampler
 from livekit_xtts.engine.step import Rows, Stepper, pick_bucket
@@ -109,3 +113,66 @@ def test_buckets_hold_every_number_of_rows() -> None:
         assert all(rows <= pick_bucket(sizes, rows) for rows in range(1, slots + 1))
     with pytest.raises(ValueError, match="9 rows"):
         pick_bucket((4, 8), 9)
+
+
+class StandInCuda:
+    """What `cuda_capture` needs of `torch.cuda`, noting what is done on which stream."""
+
+    def __init__(self) -> None:
+        self.stream_now = "current"
+        self.handles = 0
+        self.captured: list[tuple[str, int]] = []
+        self.broken = False
+
+    def graph_pool_handle(self) -> int:
+        self.handles += 1
+        return self.handles
+
+    def Stream(self) -> Any:
+        return SimpleNamespace(name="own", wait_stream=lambda other: None)
+
+    def current_stream(self) -> Any:
+        return SimpleNamespace(name=self.stream_now, wait_stream=lambda other: None)
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        before, self.stream_now = self.stream_now, stream.name
+        try:
+            yield
+        finally:
+            self.stream_now = before
+
+    class CUDAGraph:
+        def replay(self) -> None:
+            pass
+
+    @contextmanager
+    def graph(self, graph: Any, pool: int, stream: Any, **options: Any) -> Iterator[None]:
+        assert stream.name == self.stream_now == "own"
+        if self.broken:
+            raise RuntimeError("capture ended badly")
+        self.captured.append((stream.name, pool))
+        yield
+
+
+def test_captures_share_a_stream_and_a_pool_that_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = StandInCuda()
+    monkeypatch.setattr(graphs.torch, "cuda", cuda)
+    capture = cuda_capture()
+    runs: list[str] = []
+
+    def work() -> Tensor:
+        runs.append(cuda.stream_now)
+        return torch.zeros(1)
+
+    first, second = capture(work), capture(work)
+    assert cuda.captured == [("own", 1), ("own", 1)]
+    assert set(runs) == {"own"} and len(runs) == 8
+    del first, second
+    gc.collect()
+    capture(work)
+    assert cuda.captured[-1] == ("own", 2), "a pool that nobody uses cannot be joined"
+    cuda.broken = True
+    with pytest.raises(RuntimeError, match="badly"):
+        capture(work)
+    assert cuda.stream_now == "current", "whoever fails leaves the stream"

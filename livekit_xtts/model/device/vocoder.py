@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Capture: TypeAlias = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 """See `engine.graphs.Capture`."""
+
+logger = logging.getLogger(__name__)
 
 SLOPE, FINAL_SLOPE = 0.1, 0.01
 
@@ -179,7 +182,13 @@ class DeviceVocoder:
         if frames not in self._batches:
             self._batches[frames] = batch = _Batch(self, frames)
             if self._capture is not None:
-                batch.capture(self._capture)
+                try:
+                    batch.capture(self._capture)
+                except RuntimeError as error:
+                    logger.warning(
+                        "windows are decoded without CUDA graphs: capturing failed (%s)", error
+                    )
+                    self._capture = None
         return self._batches[frames]
 
     @torch.inference_mode()
