@@ -34,8 +34,8 @@ class Watch:
         machine = engine._machine
         assert machine is not None
         self._scheduler = machine.scheduler
-        self._launch = self._scheduler._stepper.launch
-        self._scheduler._stepper.launch = self._counted  # type: ignore[method-assign]
+        self._launch = self._scheduler.stepper.launch
+        self._scheduler.stepper.launch = self._counted  # type: ignore[method-assign]
         self.steps = 0
         self.late: dict[Job, int] = {}
 

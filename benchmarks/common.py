@@ -37,6 +37,7 @@ from livekit_xtts.speech import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from livekit_xtts.engine.capacity import Slots
     from livekit_xtts.model.xtts import XttsModel
 
 TEXT = (
@@ -85,11 +86,15 @@ def text_ids(count: int = TEXT_IDS, vocabulary: int = 6681, seed: int = 0) -> tu
 
 
 def read_gb_s(device: str = "cpu", threads: int | None = None) -> float:
-    """What the machine reads from memory: the best of a few sums over half a gigabyte, in GB/s."""
+    """What the machine reads from memory: the best of a few sums, in GB/s.
+
+    They go over half a gigabyte; on a GPU over four, so that a launch does not show.
+    """
     import torch
 
     def read() -> float:
-        values = torch.ones(1 << 27, dtype=torch.float32, device=device)
+        count = 1 << (30 if device.startswith("cuda") else 27)
+        values = torch.ones(count, dtype=torch.float32, device=device)
         best = float("inf")
         for _ in range(6):
             began = time.perf_counter()
@@ -108,6 +113,7 @@ def facts(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
 
     device = engine.info.device
     cuda = device.startswith("cuda")
+    ways = {} if (found := getattr(engine, "_machine", None)) is None else found.ways()
     return {
         "machine": torch.cuda.get_device_name(device) if cuda else processor.name(),
         "cpus": os.cpu_count(),
@@ -116,31 +122,42 @@ def facts(engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
         "device": device,
         "model": engine.info.model,
         "dtype": engine.info.precision,
+        **ways,
         "threads": args.threads or torch.get_num_threads(),
         "profile": args.profile,
         "text": f"{len(TEXT)} characters, {TEXT_IDS} ids",
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "read_gb_s": read_gb_s("cuda" if cuda else "cpu", args.threads),
+        "read_gb_s": read_gb_s(device, args.threads),
     }
 
 
 _VOICES: dict[int, Voice] = {}
 """Voices of random numbers, by engine, for models that have none of their own."""
 
+
+def settle(args: argparse.Namespace) -> None:
+    """Work on the GPU that the arguments name, on this thread too."""
+    if args.device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(torch.device(args.device).index or 0)
+
+
 # ---- engines ------------------------------------------------------------------------------
 
 
 def load_engine(
-    args: argparse.Namespace, *, slots: int = 1, model: Any = None, **options: Any
+    args: argparse.Namespace, *, slots: Slots = 1, model: Any = None, **options: Any
 ) -> LocalEngine:
     """A loaded engine as the arguments ask for it.
 
     Args:
         args: From `parser`.
-        slots: Streams at once.
+        slots: Streams at once, or "auto".
         model: In place of the one that the arguments name.
         **options: Further ones of `LocalEngine`.
     """
+    settle(args)
     name = None if args.model == "bundled" else args.model
     engine = LocalEngine(
         name if model is None else model,

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import common
 from livekit_xtts.engine.local import LocalEngine
+from livekit_xtts.engine.step import Rows
 
 POSITION = 100
 REPEATS = 30
@@ -55,14 +56,17 @@ def step_figures(engine: LocalEngine, read_gb_s: float) -> dict[str, float]:
     one = torch.ones(1, dtype=torch.long, device=runner.device)
     slots, lengths = 0 * one, POSITION * one
 
+    rows = Rows((0,), (1,), (POSITION,))
+
     def step() -> None:
-        runner.step(slots, 5 * one, one, lengths)
         if cuda:
-            torch.cuda.synchronize()
+            # As the engine does it: replayed, the draw included.
+            machine.scheduler.stepper.launch(rows).wait()
+        else:
+            runner.step(slots, 5 * one, one, lengths)
 
     def prefill() -> None:
-        piece = torch.zeros(runner.piece, runner.config.gpt_n_model_channels, device=runner.device)
-        runner.prefill(0, piece, 0)
+        machine.scheduler.prompts.rehearse()
         if cuda:
             torch.cuda.synchronize()
 

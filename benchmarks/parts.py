@@ -59,13 +59,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure."""
     times = 3 if args.quick else TIMES
     slots = max(args.rows)
-    engine = common.load_engine(args, slots=slots, admission=False)
+    engine = common.load_engine(
+        args, slots=slots, slot_positions=args.positions + 32, admission=False
+    )
     try:
         figures = common.facts(engine, args)
         machine = engine._machine
         assert machine is not None
         runner, config, device = machine.runner, machine.model.config, machine.device
-        stepper, prompts = machine.scheduler._stepper, machine.scheduler.prompts
+        stepper, prompts = machine.scheduler.stepper, machine.scheduler.prompts
         vocoder = machine._vocoder
         width = config.gpt_n_model_channels
         kind = engine.info.precision.split("+")[0]

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from livekit_xtts.engine.machine import pick_device
     from livekit_xtts.model import gates, precision, processor
 
+    common.settle(args)
     device = pick_device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     wanted = precision.parse("auto", device)
     rows: list[dict[str, Any]] = []
     repeats = 3 if args.quick else 10
-    cuda = device == "cuda"
+    cuda = device.startswith("cuda")
 
     def timed(work: Any) -> float:
         def whole() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import common
 from livekit_xtts.engine.engine import Engine
+from livekit_xtts.speech import ModelError
 
 SECONDS = 16.0
 SHARE = 0.99
@@ -71,13 +72,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = common.load_model(args) if args.against else None
     seconds = 3.0 if args.quick else args.seconds
     codes = common.codes_for(seconds)
-    engine = common.load_engine(args, slots=max(args.streams), model=model)
+    try:
+        engine = common.load_engine(args, slots=max(args.streams), model=model)
+    except ModelError as error:
+        print(error)
+        engine = common.load_engine(args, slots="auto", model=model)
     try:
         common.warm(engine)
         figures: dict[str, Any] = common.facts(engine, args)
         cuda = figures["device"].startswith("cuda")
         table = []
-        for streams in args.streams:
+        for streams in [count for count in args.streams if count <= engine.info.slots]:
             table.append(together(engine, streams, codes, 0.5 if cuda else 1.0, args.over))
             common.show(f"{streams} streams", table[-1])
     finally:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -295,6 +296,15 @@ class Machine:
             if codes - before == size:
                 break  # The same lengths from here on.
             before, decoded, size = codes, last, codes - before
+
+    def ways(self) -> dict[str, Any]:
+        """What runs the model: the runner, the vocoder, and what is replayed from graphs."""
+        layers = self._vocoder.decoder
+        return {
+            "runner": type(self.runner).__name__,
+            "vocoder": type(layers).__name__,
+            "graphs": list(getattr(self.scheduler.stepper, "captured", ())),
+        }
 
     def describe(self) -> str:
         """Step times and threads, for the log."""

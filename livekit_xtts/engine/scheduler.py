@@ -71,7 +71,7 @@ class Scheduler:
         depth: int = 0,
     ) -> None:
         self.counters = Counters()
-        self._stepper = stepper
+        self.stepper = stepper
         self.prompts = prompts
         self._vocoder = vocoder
         self._prepare = prepare
@@ -183,7 +183,7 @@ class Scheduler:
                 progress.slot = self._free.pop()
                 self._filling.append(job)
                 job.admitted_at = self._clock()
-                self._stepper.sampler.assign(
+                self.stepper.sampler.assign(
                     progress.slot,
                     job.prepared.sampling,
                     job.prepared.seed,
@@ -256,7 +256,7 @@ class Scheduler:
         if not ended:
             return
         # A prompt's last position draws the first code.
-        codes = self._stepper.first([job.progress.slot for job in ended], hidden)
+        codes = self.stepper.first([job.progress.slot for job in ended], hidden)
         self._flights.append((tuple(ended), codes))
         for job in ended:
             job.progress.launched = 1
@@ -275,7 +275,7 @@ class Scheduler:
             tuple([row.prompt + row.launched - 1 for row in rows]),
         )
         try:
-            self._flights.append((jobs, self._stepper.launch(table)))
+            self._flights.append((jobs, self.stepper.launch(table)))
         except Exception as error:
             self._failed_step(jobs, error)
             return
@@ -306,7 +306,7 @@ class Scheduler:
         except Exception as error:
             self._failed_step(jobs, error)
             return
-        stop, rows = self._stepper.sampler.stop_code, len(self._speaking)
+        stop, rows = self.stepper.sampler.stop_code, len(self._speaking)
         passing = []
         for job, code in zip(jobs, codes, strict=True):
             progress = job.progress
@@ -339,7 +339,7 @@ class Scheduler:
             self._fail(job, EngineFailedError(message), "")
             return
         progress.latents += 1
-        if code == self._stepper.sampler.stop_code:
+        if code == self.stepper.sampler.stop_code:
             progress.stopped = True
         else:
             progress.codes.append(code)
@@ -349,7 +349,7 @@ class Scheduler:
         progress.finished = True
         last = job.plan.final_samples(progress.latents, True)
         start = job.plan.window(progress.decoded, last, progress.latents, True).code_start
-        kept = self._stepper.latents(progress.slot, start, progress.latents).clone()
+        kept = self.stepper.latents(progress.slot, start, progress.latents).clone()
         progress.tail = (kept, start)
         self._speaking.remove(job)
         self._draining.append(job)

@@ -53,6 +53,11 @@ class ModelVocoder:
         self.context_codes = 0 if self.carries else CONTEXT_CODES
         self.batch = 1 if self.carries else WINDOW_BATCH
 
+    @property
+    def decoder(self) -> object:
+        """What decodes."""
+        return self._layers or self._vocoder
+
     def plan(self, speed: float) -> StreamPlan | CarriedPlan:
         """The plan of an utterance at that speed."""
         plan = stream_plan(self._vocoder.config, speed)

@@ -262,7 +262,7 @@ class Makers:
     def _without_kernels(self, part: str, error: Exception) -> None:
         logger.warning(
             "the %s runs without kernels of its own, and slower: %s."
-            " They need Triton, which comes with torch on Linux, and a C compiler",
+            " They need Triton, which comes with torch on Linux, a C compiler and Python's headers",
             part,
             str(error) or type(error).__name__,
         )

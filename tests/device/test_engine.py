@@ -179,7 +179,7 @@ def test_graphs_are_given_up_and_made_again(model, device_engine):
     found = engine._machine
     (before,) = speak(engine, requests(model)[:1])
     expected = before.audio
-    for part in (found.scheduler.prompts, found._vocoder, found.scheduler._stepper):
+    for part in (found.scheduler.prompts, found._vocoder, found.scheduler.stepper):
         part.release()
     assert found.scheduler.prompts._sizes == {}
     (after,) = speak(engine, requests(model)[:1])
@@ -209,7 +209,7 @@ def test_where_nothing_can_be_captured_all_runs_as_it_is(model, device_engine, m
 def test_what_fills_steps_up_stays_valid_while_the_model_is_away(model, device_engine):
     """Nobody is ever given the scratch slot: its settings would stay zeros for good."""
     engine = device_engine(slots=2)
-    stepper = engine._machine.scheduler._stepper
+    stepper = engine._machine.scheduler.stepper
     for tensor in stepper.scratch():
         tensor.zero_()
     stepper.release()

@@ -114,7 +114,7 @@ def resident(engine: LocalEngine) -> int:
     """Bytes of the model, its slots and tables that are on the device."""
     machine = engine._machine
     assert machine is not None
-    held = (machine.model, machine.runner, machine.scheduler.prompts, machine.scheduler._stepper)
+    held = (machine.model, machine.runner, machine.scheduler.prompts, machine.scheduler.stepper)
     tensors = [tensor for tensor in tensors_of(*held) if not tensor.is_meta]
     storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in tensors}
     return sum(storage.nbytes() for storage in storages.values())
