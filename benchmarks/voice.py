@@ -88,9 +88,12 @@ _AFTER_S, _AFTER_DB = 0.25, -30.0
 class Speaker:
     """The engine, and clones of the teacher's voices."""
 
-    def __init__(self, model: Path, espeak: Espeak) -> None:
-        self._engine = LocalEngine(model, slots=8, queue=512, max_wait=None, ends=Ends.off())
+    def __init__(self, model: Path, espeak: Espeak, precision: str) -> None:
+        self._engine = LocalEngine(
+            model, slots=8, queue=512, max_wait=None, ends=Ends.off(), precision=precision
+        )
         self._engine.load()
+        self.precision = self._engine.info.precision
         self.voices: list[Voice] = []
         for voice in VOICES:
             clips = [
@@ -240,7 +243,13 @@ def draw_picture(path: Path, rows: list[tuple[str, Array, Array]]) -> None:
     figure.savefig(path, dpi=80)
 
 
-def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -> dict[str, Any]:
+def run(
+    model: Path,
+    quick: bool,
+    picture: Path | None,
+    texts: dict[str, Any],
+    precision: str = "auto",
+) -> dict[str, Any]:
     """All measures.
 
     Args:
@@ -248,6 +257,7 @@ def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -
         quick: Fewer sentences and pairs.
         picture: Where to draw spectrograms; None for none.
         texts: `sentences`, and `pairs` of sentences.
+        precision: As the engine is asked for it.
 
     Returns:
         The keys of the report.
@@ -255,7 +265,7 @@ def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -
     sentences: list[str] = texts["sentences"][:_QUICK] if quick else texts["sentences"]
     pairs: list[list[str]] = texts["pairs"][:_QUICK_PAIRS] if quick else texts["pairs"]
     espeak = Espeak()
-    speaker = Speaker(model, espeak)
+    speaker = Speaker(model, espeak, precision)
     count = len(VOICES)
     items = [(text, k % count) for k, text in enumerate(sentences)]
     began = time.perf_counter()
@@ -315,7 +325,7 @@ def run(model: Path, quick: bool, picture: Path | None, texts: dict[str, Any]) -
         "speaker_similarity_other_voices": float((cosines.sum(1) - own).mean() / (count - 1)),
         "real_time_factor_batch_8": elapsed / max(1e-9, sum(len(a) for a, _ in made) / RATE),
         "machine": platform.processor() or platform.machine(),
-        "dtype": "fp16 weights, precision auto",
+        "dtype": f"fp16 weights, {speaker.precision}",
         "threads": torch.get_num_threads(),
         "text": f"{len(sentences)} held-out sentences, {len(pairs)} pairs",
     }
@@ -332,11 +342,12 @@ def main() -> None:
         "--picture", type=Path, help="write spectrograms (PNG) here; beside the JSON if not given"
     )
     parser.add_argument("--model", type=Path, default=_BUNDLED, help="folder of the model")
+    parser.add_argument("--precision", default="auto", help="int8+bf16, …; default: auto")
     parser.add_argument("--texts", type=Path, default=_SENTENCES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     texts = json.loads(options.texts.read_text(encoding="utf-8"))
     picture = options.picture or (options.json and options.json.with_suffix(".png"))
-    report = run(options.model, options.quick, picture, texts)
+    report = run(options.model, options.quick, picture, texts, options.precision)
     for key, value in report.items():
         print(f"{key:32} {value:.3f}" if isinstance(value, float) else f"{key:32} {value}")
     if options.json:
