@@ -20,6 +20,7 @@ from livekit_xtts.engine.step import Rows
 
 POSITION = 100
 REPEATS = 30
+ROUNDS = 5
 
 
 def stream_figures(listeners: list[common.Listener]) -> dict[str, float]:
@@ -45,8 +46,12 @@ def fastest(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return best
 
 
-def step_figures(engine: LocalEngine, read_gb_s: float) -> dict[str, float]:
-    """The step of the engine's runner, one row, and the least that its weights allow."""
+def step_figures(engine: LocalEngine, args: argparse.Namespace) -> dict[str, float]:
+    """The step of the engine's runner, one row, and the least that its weights allow.
+
+    What memory gives changes within seconds on a shared machine, so that both are measured in turn;
+    the figures are those of the round in the middle.
+    """
     import torch
 
     machine = engine._machine
@@ -75,15 +80,21 @@ def step_figures(engine: LocalEngine, read_gb_s: float) -> dict[str, float]:
     for start in range(0, POSITION, runner.piece):
         piece = torch.randn(runner.piece, runner.config.gpt_n_model_channels, device=runner.device)
         runner.prefill(0, piece, start)
-    step_s = fastest(step)
     config = runner.config
     weights = 12 * config.gpt_layers * config.gpt_n_model_channels**2
     size = {"int8": 1 + 4 / 64, "bf16": 2, "fp16": 2, "fp32": 4}
-    limit_s = weights * size[engine.info.precision.partition("+")[0]] / (read_gb_s * 1e9)
+    held = weights * size[engine.info.precision.partition("+")[0]]
+    rounds = []
+    for _ in range(ROUNDS):
+        read = common.read_gb_s(engine.info.device, args.threads)
+        step_s = fastest(step)
+        rounds.append((step_s * read * 1e9 / held, step_s, read))
+    over, step_s, read = sorted(rounds)[ROUNDS // 2]
     return {
         "step_ms": 1e3 * step_s,
-        "step_limit_ms": 1e3 * limit_s,
-        "step_over_limit": step_s / limit_s,
+        "step_limit_ms": 1e-6 * held / read,
+        "step_over_limit": over,
+        "step_read_gb_s": read,
         "piece_ms": 1e3 * fastest(prefill, 6),
     }
 
@@ -98,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         common.warm(engine)
         figures: dict[str, Any] = common.facts(engine, args)
         figures |= stream_figures(common.one_after_another(engine, 3 if quick else 7, codes))
-        figures |= step_figures(engine, figures["read_gb_s"])
+        figures |= step_figures(engine, args)
     finally:
         engine.close()
     if model is not None:
