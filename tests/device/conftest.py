@@ -17,9 +17,10 @@ from livekit_xtts.model.checkpoint import create_random
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.xtts import XttsModel
 
-pytest.importorskip("triton")
-
-from livekit_xtts.model.device import attention, convolve
+try:
+    from livekit_xtts.model.device import attention, convolve
+except ImportError:  # torch for CPUs alone comes without Triton.
+    collect_ignore_glob = ["test_*.py"]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
