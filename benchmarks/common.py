@@ -194,6 +194,20 @@ def random_voice(model: XttsModel) -> Voice:
     return source.random_voice(model)
 
 
+def voice_of_noise(width: int) -> Voice:
+    """A voice of random numbers for engines without a model, of so many channels."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    return Voice(
+        "none",
+        generator.standard_normal((32, width)).astype(np.float32),
+        generator.standard_normal(width).astype(np.float32),
+        "0" * 64,
+        "0" * 64,
+    )
+
+
 @contextmanager
 def coqui_engine(model: XttsModel, args: argparse.Namespace) -> Iterator[tuple[Engine, Voice]]:
     """The `TTS` package on the same weights, and a voice for it."""

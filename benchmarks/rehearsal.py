@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +39,6 @@ from livekit_xtts.speech import (
     SpeechChunk,
     SpeechEvent,
     SpeechRequest,
-    Voice,
 )
 
 WIDTH = 8
@@ -238,14 +236,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     card = Card(args.host)
     made, sustained = scheduler(card, args)
-    generator = np.random.default_rng(0)
-    voice = Voice(
-        "none",
-        generator.standard_normal((32, WIDTH)).astype(np.float32),
-        generator.standard_normal(WIDTH).astype(np.float32),
-        "0" * 64,
-        "0" * 64,
-    )
+    voice = common.voice_of_noise(WIDTH)
     codes = common.codes_for(args.seconds)
 
     def ask(seed: int) -> Listening:

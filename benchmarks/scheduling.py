@@ -25,7 +25,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -153,6 +152,8 @@ class NoVocoder:
 class NoMachine:
     """What the engine drives in place of a loaded model."""
 
+    residence = None
+
     def __init__(self, streams: int, clock: Clock) -> None:
         config = XttsConfig()
         self.streams = streams
@@ -234,14 +235,7 @@ class NoEngine(ThreadedEngine):
 
 async def listeners(engine: NoEngine, streams: int, steps: int) -> dict[str, Any]:
     """Keep so many streams alive until enough steps have been made with all of them."""
-    generator = np.random.default_rng(0)
-    voice = Voice(
-        "none",
-        generator.standard_normal((32, WIDTH)).astype(np.float32),
-        generator.standard_normal(WIDTH).astype(np.float32),
-        "0" * 64,
-        "0" * 64,
-    )
+    voice = common.voice_of_noise(WIDTH)
     chance = random.Random(0)
     live, over = 0, False
     requests = samples = 0

@@ -141,7 +141,7 @@ class KVCache:
         )
 
 
-class _Layer(NamedTuple):
+class BlockWeights(NamedTuple):
     """A block's weights as plain tensors: no module lookups in the step."""
 
     ln_1: tuple[Tensor, Tensor]
@@ -201,7 +201,7 @@ class TorchRunner:
 
         parts = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
         self._layers = [
-            _Layer(*(pair(f"gpt.h.{index}.{part}") for part in parts))
+            BlockWeights(*(pair(f"gpt.h.{index}.{part}") for part in parts))
             for index in range(config.gpt_layers)
         ]
         self._norms = (pair("gpt.ln_f"), pair("final_norm"))
@@ -247,11 +247,11 @@ class TorchRunner:
             outputs.append(torch.cat((qkv, hidden, logits.to(x.dtype)), dim=1)[:count])
         return torch.cat(outputs)
 
-    def _queries(self, layer: _Layer, x: Tensor) -> Tensor:
+    def _queries(self, layer: BlockWeights, x: Tensor) -> Tensor:
         weight, bias = layer.qkv
         return torch.addmm(bias, F.layer_norm(x, (self._width,), *layer.ln_1), weight)
 
-    def _finish(self, layer: _Layer, x: Tensor, attended: Tensor) -> Tensor:
+    def _finish(self, layer: BlockWeights, x: Tensor, attended: Tensor) -> Tensor:
         """The rest of a block, after the attention itself."""
         weight, bias = layer.out
         x = x + torch.addmm(bias, attended, weight)

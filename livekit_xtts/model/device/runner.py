@@ -8,30 +8,19 @@ in graphs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from livekit_xtts.model.device import attention
-from livekit_xtts.model.runner import PIECE, KVCache
+from livekit_xtts.model.runner import PIECE, BlockWeights, KVCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livekit_xtts.model.gpt import GPT
-
-
-class _Layer(NamedTuple):
-    """A block's weights: norms in float32, the others in the runner's dtype."""
-
-    ln_1: tuple[Tensor, Tensor]
-    qkv: tuple[Tensor, Tensor]
-    out: tuple[Tensor, Tensor]
-    ln_2: tuple[Tensor, Tensor]
-    fc: tuple[Tensor, Tensor]
-    proj: tuple[Tensor, Tensor]
 
 
 class DeviceRunner:
@@ -74,7 +63,7 @@ class DeviceRunner:
             return full(f"{name}.weight").to(kind), full(f"{name}.bias").to(kind)
 
         self._layers = [
-            _Layer(
+            BlockWeights(
                 pair(f"gpt.h.{index}.ln_1"),
                 pair(f"gpt.h.{index}.attn.c_attn", dtype),
                 pair(f"gpt.h.{index}.attn.c_proj", dtype),
