@@ -10,14 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from livekit_xtts.model.checkpoint import create_random
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.xtts import XttsModel
 
 try:
+    from benchmarks import roundings
     from livekit_xtts.model.device import attention, convolve
 except ImportError:  # torch for CPUs alone comes without Triton.
     collect_ignore_glob = ["test_*.py"]
@@ -60,46 +59,9 @@ def model() -> XttsModel:
     return made.to(DEVICE) if hasattr(made, "to") else made
 
 
-def plain_attend(
-    qkv: Tensor, cache: Tensor, slots: Tensor, positions: Tensor, heads: int, *, append: bool
-) -> Tensor:
-    """`attention.attend` in torch."""
-    if append:
-        plain_append(qkv, cache, slots, positions, heads)
-    queries = qkv.view(len(qkv), 3, heads, -1)[:, 0, :, None]
-    there = torch.arange(cache.shape[3], device=qkv.device) <= positions[:, None]
-    keys, values = (torch.nan_to_num(part[slots]) for part in cache)
-    return F.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=there[:, None, None]
-    ).flatten(1)
-
-
-def plain_append(qkv: Tensor, cache: Tensor, slots: Tensor, positions: Tensor, heads: int) -> None:
-    """`attention.append` in torch."""
-    keys, values = qkv.view(len(qkv), 3, heads, -1)[:, 1:].unbind(1)
-    cache[0][slots, :, positions] = keys
-    cache[1][slots, :, positions] = values
-
-
-def plain_add_norm(
-    x: Tensor,
-    y: Tensor | None,
-    norm: tuple[Tensor, Tensor],
-    dtype: torch.dtype,
-    second: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """`attention.add_norm` in torch."""
-    if y is not None:
-        x += y
-    result = F.layer_norm(x, x.shape[1:], *norm)
-    if second is not None:
-        result = F.layer_norm(result, x.shape[1:], *second)
-    return result.to(dtype)
-
-
 @pytest.fixture
 def plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPT's kernels in torch: quick, and known to devices that are not there."""
-    monkeypatch.setattr(attention, "attend", plain_attend)
-    monkeypatch.setattr(attention, "append", plain_append)
-    monkeypatch.setattr(attention, "add_norm", plain_add_norm)
+    monkeypatch.setattr(attention, "attend", roundings.attend)
+    monkeypatch.setattr(attention, "append", roundings.append_)
+    monkeypatch.setattr(attention, "add_norm", roundings.add_norm)

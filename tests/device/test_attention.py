@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import roundings
 from livekit_xtts.model.device import attention
-from tests.device.conftest import DEVICE, plain_attend
+from tests.device.conftest import DEVICE
 
 HEADS, SIZE, SLOTS, LENGTH = 2, 16, 5, 150
 EPSILON = {torch.float32: 2.0**-23, torch.float16: 2.0**-10}
@@ -39,7 +40,7 @@ def test_rows_attend_to_what_is_before_them_in_their_slots(dtype, append):
         attention.append(qkv, cache, slots, positions, HEADS)
     before = cache.clone()
     found = attention.attend(qkv, cache, slots, positions, HEADS, append=append)
-    expected = plain_attend(qkv.float(), before.float(), slots, positions, HEADS, append=append)
+    expected = roundings.attend(qkv.float(), before.float(), slots, positions, HEADS, append=append)
     # Some 150 products and sums, rounded like the inputs at the end.
     assert (found - expected).abs().max() < 8 * EPSILON[dtype] * expected.abs().max()
     if append:

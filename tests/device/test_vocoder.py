@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import roundings
 from livekit_xtts.engine.offload import tensors_of
 from livekit_xtts.model.config import XttsConfig
 from livekit_xtts.model.device import vocoder as device_vocoder
@@ -178,3 +179,14 @@ def test_tables_say_when_they_are_full(model):
     fast = stream_plan(model.config, 2.0)
     short = [fast.window(0, fast.samples(600), 600, True)]
     assert len(window_levels(model.config, short[0])[0][0]) < 600 < short[0].frames + SPARE
+
+
+def test_roundings_are_judged_by_the_same_arithmetic(model, monkeypatch):
+    """`benchmarks.roundings` stands for these programs: in float32 both give the same."""
+    made = DeviceVocoder(model.vocoder, torch.float32)
+    frames = torch.randn(1, model.config.decoder_input_dim, 3, device=DEVICE)
+    speaker = torch.randn(1, model.config.d_vector_dim, device=DEVICE)
+    expected = made(frames, speaker)
+    monkeypatch.setattr(Convolution, "__call__", roundings.convolve)
+    monkeypatch.setattr(device_vocoder, "sound", roundings.sound)
+    assert (made(frames, speaker) - expected).abs().max() < 1e-4
